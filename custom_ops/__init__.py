@@ -1,0 +1,1 @@
+"""The ``ai.deltaport`` operator domain: definitions, torch bindings, kernels and their adapters."""

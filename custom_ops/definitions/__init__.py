@@ -1,0 +1,24 @@
+"""Definitions of the ``ai.deltaport`` ops: one file each, with semantics and standard-ONNX body."""
+
+from .causal_conv1d import CAUSAL_CONV1D
+from .gated_attention import GATED_ATTENTION
+from .gated_delta_rule import GATED_DELTA_RULE
+from .op_definition import BODY_OPSET, DOMAIN, DOMAIN_VERSION, OpDefinition, Port
+from .sparse_moe import SPARSE_MOE
+
+__all__ = [
+    "BODY_OPSET",
+    "CAUSAL_CONV1D",
+    "DEFINITIONS",
+    "DOMAIN",
+    "DOMAIN_VERSION",
+    "GATED_ATTENTION",
+    "GATED_DELTA_RULE",
+    "SPARSE_MOE",
+    "OpDefinition",
+    "Port",
+]
+
+DEFINITIONS = {
+    op.name: op for op in (CAUSAL_CONV1D, GATED_DELTA_RULE, GATED_ATTENTION, SPARSE_MOE)
+}

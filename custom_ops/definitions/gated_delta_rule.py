@@ -1,0 +1,271 @@
+"""The gated delta rule: linear attention with a decaying matrix state corrected by a delta update.
+
+Sources of the maths: Yang et al., "Gated Delta Networks" (arXiv 2412.06464) for the rule and its
+chunk-parallel WY form; ``torch_recurrent_gated_delta_rule`` of
+``transformers.models.qwen3_5_moe`` for the conventions.
+"""
+
+from .fragments import VALID_TOKENS
+from .op_definition import OpDefinition, Port
+
+__all__ = ["GATED_DELTA_RULE"]
+
+CHUNK = 64
+"""Tokens solved together by the body; the semantics do not depend on it."""
+
+DOC = """\
+Per row b and value head h, which reads key head h // (Hv/Hk):
+    q, k = l2norm(q) * Dk^-0.5, l2norm(k)       l2norm(x) = x / sqrt(sum(x^2) + norm_eps)
+    g    = -exp(A_log) * softplus(a + dt_bias)  log decay, <= 0
+    beta = sigmoid(b)                           write strength
+and for each real token t, with S the state [Dk,Dv]:
+    S = exp(g) * S
+    S = S + k (beta * (v - k^T S))^T
+    o = q^T S
+A padded token neither decays nor updates S, and its o is 0.
+"""
+
+# Normalised q, k and masked gates. Shapes come from the state, so the op needs no head counts.
+PREPARE = """
+    two = Constant<value_ints = [2]>()
+    minus_one = Constant<value_ints = [-1]>()
+    zero_1 = Constant<value_ints = [0]>()
+    one_1 = Constant<value_ints = [1]>()
+    state_shape = Shape(state)
+    n_rows, n_value_heads, key_head_dim, value_head_dim = Split<num_outputs = 4>(state_shape)
+    value_dim = Mul(n_value_heads, value_head_dim)
+    packed_dim = Shape<start = 2, end = 3>(qkv)
+    both_key_dims = Sub(packed_dim, value_dim)
+    key_dim = Div(both_key_dims, two)
+    n_key_heads = Div(key_dim, key_head_dim)
+    group = Div(n_value_heads, n_key_heads)
+
+    qkv_valid = Where(valid_3d, qkv, f_zero)
+    packed_split = Concat<axis = 0>(key_dim, key_dim, value_dim)
+    q_flat, k_flat, v_flat = Split<axis = 2>(qkv_valid, packed_split)
+    qk_shape = Concat<axis = 0>(zero_1, zero_1, n_key_heads, key_head_dim)
+    q_raw = Reshape(q_flat, qk_shape)
+    k_raw = Reshape(k_flat, qk_shape)
+
+    eps = Constant<value_float: float = @norm_eps>()
+    q_sumsq = ReduceSumSquare(q_raw, axis_last)
+    q_sumsq_eps = Add(q_sumsq, eps)
+    q_norm = Sqrt(q_sumsq_eps)
+    key_head_dim_f = Cast<to = 1>(key_head_dim)
+    inverse_scale = Sqrt(key_head_dim_f)
+    q_divisor = Mul(q_norm, inverse_scale)
+    q = Div(q_raw, q_divisor)
+    k_sumsq = ReduceSumSquare(k_raw, axis_last)
+    k_sumsq_eps = Add(k_sumsq, eps)
+    k_norm = Sqrt(k_sumsq_eps)
+    k = Div(k_raw, k_norm)
+
+    rate = Exp(A_log)
+    a_biased = Add(a, dt_bias)
+    step = Softplus(a_biased)
+    decay = Mul(rate, step)
+    log_decay = Neg(decay)
+    g = Where(valid_3d, log_decay, f_zero)
+    b_sigmoid = Sigmoid(b)
+    beta = Where(valid_3d, b_sigmoid, f_zero)
+
+    heads_shape = Concat<axis = 0>(n_rows, n_key_heads, group, key_head_dim, value_head_dim)
+    S = Reshape(state, heads_shape)
+"""
+
+# One token: the recurrence as written.
+ONE_STEP = """
+        k_row_shape = Concat<axis = 0>(n_rows, n_key_heads, one_1, one_1, key_head_dim)
+        k_col_shape = Concat<axis = 0>(n_rows, n_key_heads, one_1, key_head_dim, one_1)
+        v_row_shape = Concat<axis = 0>(n_rows, n_key_heads, group, one_1, value_head_dim)
+        gate_shape = Concat<axis = 0>(n_rows, n_key_heads, group, one_1, one_1)
+        q_row = Reshape(q, k_row_shape)
+        k_row = Reshape(k, k_row_shape)
+        k_col = Reshape(k, k_col_shape)
+        v_row = Reshape(v_flat, v_row_shape)
+        g_1 = Reshape(g, gate_shape)
+        beta_1 = Reshape(beta, gate_shape)
+
+        alpha = Exp(g_1)
+        S_decayed = Mul(alpha, S)
+        predicted = MatMul(k_row, S_decayed)
+        error = Sub(v_row, predicted)
+        delta = Mul(beta_1, error)
+        update = Mul(k_col, delta)
+        S_one = Add(S_decayed, update)
+        o_heads_one = MatMul(q_row, S_one)
+        o_one_shape = Concat<axis = 0>(n_rows, one_1, value_dim)
+        o_one = Reshape(o_heads_one, o_one_shape)
+"""
+
+
+def _solve_unit_lower(chunk: int) -> str:
+    """X = (I + A)^-1 for strictly lower triangular A [...,C,C], by block doubling.
+
+    The inverse of a 2s-block follows from those of its two s-blocks: subtract X (A o M_s) X, where
+    M_s selects the lower-left s x s block of every diagonal 2s-block. Never the product form
+    (I-A)(I+A^2)(I+A^4)...: its terms explode when keys are correlated.
+    """
+    lines = ["A_1 = Where(half_1, A, f_zero)", "X_1 = Sub(identity, A_1)"]
+    size = 2
+    while size < chunk:
+        half = size // 2
+        lines += [
+            f"A_{size} = Where(half_{size}, A, f_zero)",
+            f"XA_{size} = MatMul(X_{half}, A_{size})",
+            f"XAX_{size} = MatMul(XA_{size}, X_{half})",
+            f"X_{size} = Sub(X_{half}, XAX_{size})",
+        ]
+        size *= 2
+    lines.append(f"X = Identity(X_{size // 2})")
+    return "\n            ".join(lines)
+
+
+def _doubling_masks(chunk: int) -> str:
+    """The masks M_s of :func:`_solve_unit_lower`: row in an odd s-block, column in the one before."""
+    lines = []
+    size = 1
+    while size < chunk:
+        lines += [
+            f"size_{size} = Constant<value_int = {size}>()",
+            f"row_block_{size} = Div(row, size_{size})",
+            f"col_block_{size} = Div(col, size_{size})",
+            f"row_odd_{size} = Mod(row_block_{size}, two)",
+            f"odd_{size} = Equal(row_odd_{size}, one_1)",
+            f"left_{size} = Sub(row_block_{size}, one_1)",
+            f"beside_{size} = Equal(col_block_{size}, left_{size})",
+            f"half_{size} = And(odd_{size}, beside_{size})",
+        ]
+        size *= 2
+    return "\n        ".join(lines)
+
+
+# Many tokens: chunks in WY form, a scan over chunks. Log-decays between two tokens, and from a
+# token to the chunk's end, are sums over just the tokens between them (masked before the sum), not
+# differences of one running sum: those cancel when strong and weak decays meet in a chunk.
+CHUNKED = f"""
+        chunk = Constant<value_ints = [{CHUNK}]>()
+        last_axis = Constant<value_int = -1>()
+        row_axis = Constant<value_int = -2>()
+        chunk_scalar = Squeeze(chunk)
+        position = Range(zero, chunk_scalar, one)
+        row = Unsqueeze(position, axis_1)
+        col = Unsqueeze(position, axis_0)
+        below = Greater(row, col)
+        upto = GreaterOrEqual(row, col)
+        diagonal = Equal(row, col)
+        identity = Cast<to = 1>(diagonal)
+        {_doubling_masks(CHUNK)}
+
+        rest = Mod(n_tokens, chunk)
+        missing = Sub(chunk, rest)
+        padding = Mod(missing, chunk)
+        pads = Concat<axis = 0>(zero_1, padding)
+        q_padded = Pad(q, pads, f_zero, axis_1)
+        k_padded = Pad(k, pads, f_zero, axis_1)
+        v_padded = Pad(v_flat, pads, f_zero, axis_1)
+        g_padded = Pad(g, pads, f_zero, axis_1)
+        beta_padded = Pad(beta, pads, f_zero, axis_1)
+
+        qk_chunks = Concat<axis = 0>(n_rows, minus_one, chunk, n_key_heads, key_head_dim)
+        v_chunks = Concat<axis = 0>(n_rows, minus_one, chunk, n_key_heads, group, value_head_dim)
+        gate_chunks = Concat<axis = 0>(n_rows, minus_one, chunk, n_key_heads, group)
+        q_split = Reshape(q_padded, qk_chunks)
+        k_split = Reshape(k_padded, qk_chunks)
+        v_split = Reshape(v_padded, v_chunks)
+        g_split = Reshape(g_padded, gate_chunks)
+        beta_split = Reshape(beta_padded, gate_chunks)
+        q_scan = Transpose<perm = [1, 0, 3, 2, 4]>(q_split)
+        k_scan = Transpose<perm = [1, 0, 3, 2, 4]>(k_split)
+        v_scan = Transpose<perm = [1, 0, 3, 4, 2, 5]>(v_split)
+        g_scan = Transpose<perm = [1, 0, 3, 4, 2]>(g_split)
+        beta_scan = Transpose<perm = [1, 0, 3, 4, 2]>(beta_split)
+
+        S_many, o_scan = Scan(S, q_scan, k_scan, v_scan, g_scan, beta_scan) <
+            num_scan_inputs = 5,
+            body = one_chunk (
+                float[bb, hk, r, dk, dv] S_in, float[bb, hk, c, dk] q_c, float[bb, hk, c, dk] k_c,
+                float[bb, hk, r, c, dv] v_c, float[bb, hk, r, c] g_c, float[bb, hk, r, c] beta_c
+            ) => (float[bb, hk, r, dk, dv] S_out, float[bb, hk, r, c, dv] o_c)
+        {{
+            g_col = Unsqueeze(g_c, axis_last)
+            g_after = Where(below, g_col, f_zero)
+            between = CumSum(g_after, row_axis)
+            between_exp = Exp(between)
+            D = Where(upto, between_exp, f_zero)
+            since_start = CumSum(g_c, last_axis)
+            since_start_exp = Exp(since_start)
+            from_start = Unsqueeze(since_start_exp, axis_last)
+            to_end_row = Gather<axis = -2>(between_exp, last_axis)
+            to_end = Unsqueeze(to_end_row, axis_last)
+            whole = Gather<axis = -2>(from_start, last_axis)
+            whole_chunk = Unsqueeze(whole, axis_last)
+
+            q_g = Unsqueeze(q_c, axis_2)
+            k_g = Unsqueeze(k_c, axis_2)
+            k_t = Transpose<perm = [0, 1, 2, 4, 3]>(k_g)
+            kk = MatMul(k_g, k_t)
+            qk = MatMul(q_g, k_t)
+            beta_col = Unsqueeze(beta_c, axis_last)
+            kk_decayed = Mul(kk, D)
+            kk_beta = Mul(kk_decayed, beta_col)
+            A = Where(below, kk_beta, f_zero)
+            {_solve_unit_lower(CHUNK)}
+
+            read = MatMul(k_g, S_in)
+            read_decayed = Mul(from_start, read)
+            error_c = Sub(v_c, read_decayed)
+            error_beta = Mul(beta_col, error_c)
+            v_new = MatMul(X, error_beta)
+
+            o_state = MatMul(q_g, S_in)
+            o_inter = Mul(from_start, o_state)
+            qk_decayed = Mul(qk, D)
+            o_intra = MatMul(qk_decayed, v_new)
+            o_c = Add(o_inter, o_intra)
+
+            k_kept = Mul(k_g, to_end)
+            k_kept_t = Transpose<perm = [0, 1, 2, 4, 3]>(k_kept)
+            S_update = MatMul(k_kept_t, v_new)
+            S_kept = Mul(whole_chunk, S_in)
+            S_out = Add(S_kept, S_update)
+        }}>
+        o_ordered = Transpose<perm = [1, 0, 4, 2, 3, 5]>(o_scan)
+        o_padded_shape = Concat<axis = 0>(n_rows, minus_one, value_dim)
+        o_padded = Reshape(o_ordered, o_padded_shape)
+        o_many = Slice(o_padded, zero_1, n_tokens, axis_1)
+"""
+
+BODY = f"""
+{VALID_TOKENS.format(activation="qkv")}
+{PREPARE}
+    is_one = Equal(n_tokens_scalar, one)
+    o, S_next = If(is_one) <
+        then_branch = one_step () => (o_one, S_one) {{
+{ONE_STEP}
+        }},
+        else_branch = chunked () => (o_many, S_many) {{
+{CHUNKED}
+        }}>
+    new_state = Reshape(S_next, state_shape)
+"""
+
+GATED_DELTA_RULE = OpDefinition(
+    name="GatedDeltaRule",
+    doc=DOC,
+    inputs=(
+        Port("qkv", "float", "B,T,2*Hk*Dk+Hv*Dv", "all query, then key, then value heads"),
+        Port("a", "float", "B,T,Hv", "decay logits"),
+        Port("b", "float", "B,T,Hv", "write-strength logits"),
+        Port("A_log", "float", "Hv", "log of the decay rate"),
+        Port("dt_bias", "float", "Hv", "bias of the decay logits"),
+        Port("state", "float", "B,Hv,Dk,Dv", "recurrent state"),
+        Port("lengths", "int64", "B", "real tokens of each row, 0 to T"),
+    ),
+    outputs=(
+        Port("o", "float", "B,T,Hv*Dv", "read-out, 0 where padded"),
+        Port("new_state", "float", "B,Hv,Dk,Dv", "state after the row's real tokens"),
+    ),
+    body=BODY,
+    attributes={"norm_eps": 1e-6},
+)

@@ -1,0 +1,85 @@
+"""``GatedAttention`` in torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deltaport.custom_ops.definitions import GATED_ATTENTION
+
+from .symbolic import emit, rms_norm, valid_tokens
+
+__all__ = ["gated_attention"]
+
+
+def gated_attention(
+    q_gate: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm: Tensor,
+    k_norm: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    past_key: Tensor,
+    past_value: Tensor,
+    lengths: Tensor,
+    past_lengths: Tensor,
+    *,
+    norm_eps: float = 1e-6,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal grouped-query attention with cache and sigmoid output gate.
+
+    q_gate [B,T,Hq*2*D], k and v [B,T,Hkv*D], q_norm and k_norm [D], cos and sin [B,T,R/2],
+    past_key and past_value [B,Hkv,capacity,D], lengths and past_lengths [B]
+    -> o [B,T,Hq*D] and the two caches with the new tokens.
+    """
+    B, T, width = q_gate.shape
+    _, Hkv, capacity, D = past_key.shape
+    Hq = width // (2 * D)
+    if torch.compiler.is_exporting():
+        o, present_key, present_value = emit(
+            GATED_ATTENTION,
+            (q_gate, k, v, q_norm, k_norm, cos, sin, past_key, past_value, lengths, past_lengths),
+            ((B, T, Hq * D), past_key.shape, past_value.shape),
+            norm_eps=norm_eps,
+        )
+        return o, present_key, present_value
+
+    q, gate = q_gate.view(B, T, Hq, 2 * D).chunk(2, dim=-1)
+    q = _rotate(rms_norm(q, q_norm, norm_eps), cos, sin).transpose(1, 2)  # [B,Hq,T,D]
+    k = _rotate(rms_norm(k.view(B, T, Hkv, D), k_norm, norm_eps), cos, sin).transpose(1, 2)
+    v = v.view(B, T, Hkv, D).transpose(1, 2)
+
+    token = torch.arange(T, device=q.device)
+    valid = valid_tokens(lengths, T)
+    row, slot = valid.nonzero(as_tuple=True)
+    column = past_lengths[row] + token[slot]
+    present_key = past_key.index_put((row, _all, column), k[row, :, slot])
+    present_value = past_value.index_put((row, _all, column), v[row, :, slot])
+
+    columns = torch.arange(capacity, device=q.device)
+    written = columns < (past_lengths + lengths)[:, None]  # [B,capacity]
+    visible = columns <= past_lengths[:, None, None] + token[:, None]  # [B,T,capacity]
+    keys = torch.where(written[:, None, :, None], present_key, 0)
+    values = torch.where(written[:, None, :, None], present_value, 0)
+    attended = F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=(visible & written[:, None])[:, None], enable_gqa=True
+    )
+    o = attended.transpose(1, 2) * gate.sigmoid()  # [B,T,Hq,D]
+    return (
+        torch.where(valid[..., None], o.reshape(B, T, Hq * D), 0),
+        present_key,
+        present_value,
+    )
+
+
+_all = slice(None)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs (i, i + R/2) of the first R dimensions of x [B,T,H,D]."""
+    half = cos.shape[-1]
+    cos, sin = cos[:, :, None], sin[:, :, None]
+    first, second, rest = x.split([half, half, x.shape[-1] - 2 * half], dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)

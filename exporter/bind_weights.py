@@ -1,0 +1,50 @@
+"""Give every parameter of a traced graph its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from deltaport.errors import CheckpointError
+from deltaport.exporter.recipe import Cast, Recipe
+from deltaport.exporter.recipe_tensor import RecipeTensor
+
+__all__ = ["bind_weights"]
+
+CONSTANT_LIMIT = 1 << 20
+"""Bytes a traced constant (rotary frequencies, index tables) may have to be stored in the graph."""
+
+
+def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
+    """Replace the initializers' placeholders: parameters by recipes, constants by their values.
+
+    A recipe is cast to the dtype its parameter was traced with. Raises ``CheckpointError`` where
+    graph and recipes disagree about a name or a shape.
+    """
+    unused = dict(recipes)
+    for name, value in graph.initializers.items():
+        recipe = unused.pop(name, None)
+        if recipe is None:
+            value.const_value = _constant(name, value)
+            continue
+        assert value.shape is not None and value.dtype is not None
+        if tuple(value.shape) != recipe.shape:
+            raise CheckpointError(
+                f"{name}: the graph needs shape {list(value.shape)}, "
+                f"the checkpoint gives {list(recipe.shape)}"
+            )
+        dtype = np.dtype(value.dtype.numpy())
+        value.const_value = RecipeTensor(
+            recipe if recipe.dtype == dtype else Cast(recipe, dtype), name
+        )
+    if unused:
+        raise CheckpointError(f"{next(iter(unused))}: the traced graph has no such parameter")
+
+
+def _constant(name: str, value: ir.Value) -> ir.Tensor:
+    tensor = value.const_value
+    if tensor is None or tensor.nbytes > CONSTANT_LIMIT:
+        raise CheckpointError(f"{name}: parameter of the graph without a tensor in the checkpoint")
+    return ir.Tensor(np.array(tensor.numpy()), name=name)

@@ -1,0 +1,99 @@
+"""The whole way from a checkpoint folder to an engine folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from ml_dtypes import bfloat16
+
+from deltaport.exporter.bind_weights import bind_weights
+from deltaport.exporter.checkpoint import Checkpoint
+from deltaport.exporter.model_size import parameter_shapes
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.recipe import Recipe
+from deltaport.exporter.trace import trace
+from deltaport.exporter.weight_names import bind
+from deltaport.exporter.write_package import Progress, weight_bytes, write_package
+from deltaport.graph_passes.pipeline import default_pipeline
+from deltaport.graph_passes.target_capabilities import target_named
+from deltaport.package import AtomicFolder, Manifest
+
+__all__ = ["DTYPES", "ExportEvents", "StorageDtype", "export_checkpoint"]
+
+StorageDtype = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES: tuple[StorageDtype, ...] = ("auto", "float32", "bfloat16", "float16")
+"""How matrices are stored; ``auto`` keeps what the checkpoint stores."""
+
+_TORCH_DTYPES = {
+    np.dtype(np.float32): torch.float32,
+    np.dtype(np.float16): torch.float16,
+    np.dtype(bfloat16): torch.bfloat16,
+}
+_NUMPY_DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": bfloat16}
+
+
+@dataclass(frozen=True)
+class ExportEvents:
+    """Hooks for whoever shows progress: stages by name, then weight bytes as they are written."""
+
+    stage: Callable[[str], None] = lambda _: None
+    weights: Callable[[int], None] = lambda _: None
+    wrote: Progress = lambda _: None
+
+
+def export_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    target: str = "portable",
+    dtype: StorageDtype = "auto",
+    overwrite: bool = False,
+    accept_fields: Collection[str] = (),
+    events: ExportEvents | None = None,
+) -> Manifest:
+    """Compile the checkpoint folder into an engine folder and return its manifest.
+
+    Matrices are stored as ``dtype``; norms, gates and convolution taps always as float32, which
+    loses nothing and costs next to nothing. Raises a ``DeltaportError`` naming what is at fault.
+    """
+    events = events or ExportEvents()
+    capabilities = target_named(target)
+    folder = Path(checkpoint)
+    AtomicFolder(output, overwrite=overwrite).check()
+    events.stage("reading the checkpoint")
+    spec = ModelSpec.from_checkpoint(folder, accept_fields=accept_fields)
+    with Checkpoint.open(folder) as weights:
+        binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
+        events.stage("tracing the model")
+        model, layout = trace(spec, lambda name: _storage(name, binding.recipes[name], dtype))
+        bind_weights(model.graph, binding.recipes)
+        events.stage("running passes")
+        model = default_pipeline(layout, capabilities)(model).model
+        events.stage("writing weights")
+        events.weights(weight_bytes(model))
+        return write_package(
+            output,
+            model,
+            spec=spec,
+            layout=layout,
+            target=capabilities,
+            dtype=dtype,
+            not_exported={kind: len(names) for kind, names in binding.not_exported.items()},
+            checkpoint=folder,
+            source=weights,
+            overwrite=overwrite,
+            progress=events.wrote,
+        )
+
+
+def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> torch.dtype:
+    if len(recipe.shape) < 2 or name.endswith("conv1d.weight"):
+        return torch.float32
+    chosen = recipe.dtype if dtype == "auto" else np.dtype(_NUMPY_DTYPES[dtype])
+    return _TORCH_DTYPES[chosen]

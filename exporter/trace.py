@@ -1,0 +1,119 @@
+"""Trace the decoder into an ONNX graph without allocating a weight."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from deltaport.custom_ops.definitions import BODY_OPSET
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
+from deltaport.exporter.torch_model import Decoder
+from deltaport.state_layout import CAPACITY, SLOTS, StateLayout
+
+__all__ = ["IR_VERSION", "trace"]
+
+IR_VERSION = 12
+"""ONNX IR version that goes with opset 24."""
+
+DtypeOf = Callable[[str], torch.dtype]
+
+
+def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
+    """Trace a decoder of ``spec`` whose parameter ``name`` is stored as ``dtype_of(name)``.
+
+    Returns the graph, its initializers named by parameter and still without values, and the
+    layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic.
+    """
+    layout = state_layout_of_spec(spec)
+    fake = FakeTensorMode()
+    with fake:
+        decoder = Decoder(spec)
+        _set_storage_dtypes(decoder, dtype_of)
+        # Sizes that differ from one another and from 0 and 1, so that none is specialised.
+        B, T, R, capacity = 2, 7, 5, 33
+        inputs = (
+            torch.zeros(B, T, dtype=torch.int64),
+            torch.zeros(3, B, T, dtype=torch.int64),
+            torch.zeros(B, dtype=torch.int64),
+            torch.zeros(B, dtype=torch.int64),
+            torch.zeros(R, dtype=torch.int64),
+            decoder.initial_state(B, capacity),
+        )
+    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
+    rows, room = torch.export.Dim("rows"), torch.export.Dim("room")
+    state_dims = [
+        {axis: {SLOTS: batch, CAPACITY: room}[dim] for axis, dim in enumerate(tensor.shape)
+         if isinstance(dim, str)}
+        for tensor in layout
+    ]
+    dims = ({0: batch, 1: tokens}, {1: batch, 2: tokens}, {0: batch}, {0: batch}, {0: rows},
+            state_dims)
+    with warnings.catch_warnings():
+        # torch warns about its own internals on every export.
+        warnings.simplefilter("ignore")
+        program = torch.export.export(decoder, inputs, dynamic_shapes=dims, strict=False)
+        exported = torch.onnx.export(
+            program, dynamo=True, optimize=False, opset_version=BODY_OPSET, verbose=False
+        )
+    assert exported is not None, "torch.onnx.export(dynamo=True) returns a program"
+    model = exported.model
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "deltaport", None
+    _name_interface(model, layout)
+    return model, layout
+
+
+def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:
+    for prefix, child in module.named_modules():
+        for name, parameter in list(child.named_parameters(recurse=False)):
+            full = f"{prefix}.{name}" if prefix else name
+            stored = torch.empty(parameter.shape, dtype=dtype_of(full))
+            setattr(child, name, nn.Parameter(stored, requires_grad=False))
+
+
+def _name_interface(model: ir.Model, layout: StateLayout) -> None:
+    """Give inputs, outputs and symbolic dimensions the names of the decoder contract."""
+    graph = model.graph
+    fixed = ["input_ids", "positions", "lengths", "past_lengths", "logit_index"]
+    for value, name in zip(graph.inputs, [*fixed, *(t.input for t in layout)], strict=True):
+        value.name = name
+    for value, name in zip(graph.outputs, ["logits", *(t.output for t in layout)], strict=True):
+        value.name = name
+    graph.name = "decoder"
+
+    ids, _, _, _, index, *state = graph.inputs
+    symbols = dict(zip(_symbols(ids), ("batch", "tokens"), strict=True))
+    symbols |= dict(zip(_symbols(index), ("rows",), strict=True))
+    for value, tensor in zip(state, layout, strict=True):
+        if CAPACITY in tensor.shape:
+            symbols[_symbols(value)[1]] = CAPACITY
+    for value in _all_values(graph):
+        if value.shape is not None:
+            value.shape = ir.Shape([_rename(dim, symbols) for dim in value.shape])
+
+
+def _symbols(value: ir.Value) -> list[str]:
+    assert value.shape is not None
+    return [str(dim.value) for dim in value.shape if isinstance(dim, ir.SymbolicDim)]
+
+
+def _rename(dim: int | ir.SymbolicDim, symbols: dict[str, str]) -> int | str | None:
+    if isinstance(dim, int):
+        return dim
+    if dim.value is None:
+        return None
+    return re.sub(r"[a-z_]\w*", lambda match: symbols.get(match[0], match[0]), str(dim.value))
+
+
+def _all_values(graph: ir.Graph) -> list[ir.Value]:
+    values = [*graph.inputs]
+    for node in graph:
+        values += node.outputs
+    return values

@@ -1,0 +1,177 @@
+"""Write an engine folder: evaluate recipes piece by piece, then the graph, then the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx_ir as ir
+
+from deltaport import __version__
+from deltaport.custom_ops.definitions import DOMAIN_VERSION
+from deltaport.errors import CheckpointError, OutputError
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.recipe import TensorSource, evaluate
+from deltaport.exporter.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.target_capabilities import TargetCapabilities
+from deltaport.package import MANIFEST_NAME, AtomicFolder, FileEntry, Manifest
+from deltaport.state_layout import StateLayout
+
+__all__ = ["COPIED_FILES", "Progress", "write_package"]
+
+DECODER_NAME = "decoder.onnx"
+WEIGHTS_NAME = "decoder.onnx.data"
+ALIGNMENT = 4096
+"""Weights start on pages, so that a runtime can map any of them."""
+COPY_LIMIT = 256 << 20
+"""Bytes a tokenizer file may have; anything larger is not one."""
+
+COPIED_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+"""What is taken from a checkpoint as it is."""
+
+Progress = Callable[[int], None]
+"""Called with the number of weight bytes just written."""
+
+
+def write_package(
+    output: str | os.PathLike[str],
+    model: ir.Model,
+    *,
+    spec: ModelSpec,
+    layout: StateLayout,
+    target: TargetCapabilities,
+    dtype: str,
+    not_exported: dict[str, int],
+    checkpoint: Path,
+    source: TensorSource,
+    overwrite: bool = False,
+    progress: Progress = lambda _: None,
+) -> Manifest:
+    """Write ``model`` and all a runtime needs to ``output``, atomically and reproducibly.
+
+    Memory stays bounded by the size of a piece whatever the size of the model. Raises
+    ``OutputError`` if the folder exists or space runs out; nothing half-written stays.
+    """
+    with AtomicFolder(output, overwrite=overwrite) as folder:
+        _check_space(folder, weight_bytes(model))
+        entries = [_write_weights(folder.path, model.graph, source, progress)]
+        entries.append(_write_graph(folder.path, model))
+        entries += _copy_files(checkpoint, folder.path)
+        manifest = Manifest(
+            deltaport_version=__version__,
+            target=target.name,
+            ragged_prefill=target.ragged_prefill,
+            dtype=dtype,
+            decoder=DECODER_NAME,
+            vocab_size=spec.vocab_size,
+            max_positions=spec.max_position_embeddings,
+            eos_token_ids=spec.eos_token_ids,
+            op_library_version=DOMAIN_VERSION,
+            quantization=None,
+            model=spec.to_json(),
+            not_exported=not_exported,
+            state=layout,
+            files=tuple(sorted(entries, key=lambda entry: entry.path)),
+        )
+        _write(folder.path / MANIFEST_NAME, iter([manifest.to_json().encode()]))
+        folder.commit()
+    return manifest
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all weights, as they will be stored."""
+    return sum(tensor.nbytes for _, tensor in _recipes(model.graph))
+
+
+def _recipes(graph: ir.Graph) -> Iterator[tuple[ir.Value, RecipeTensor]]:
+    for value in graph.initializers.values():
+        if isinstance(value.const_value, RecipeTensor):
+            yield value, value.const_value
+
+
+def _check_space(folder: AtomicFolder, needed: int) -> None:
+    free = shutil.disk_usage(folder.path).free
+    if needed > free:
+        raise OutputError(
+            f"{folder.target}: the engine needs {needed / 1e9:.2f} GB, the disk has "
+            f"{free / 1e9:.2f} GB free; free some space or choose another output"
+        )
+
+
+def _write_weights(
+    folder: Path, graph: ir.Graph, source: TensorSource, progress: Progress
+) -> FileEntry:
+    """Evaluate every recipe into one file, and point the initializers there."""
+    offset = 0
+
+    def chunks() -> Iterator[bytes | memoryview]:
+        nonlocal offset
+        for value, tensor in _recipes(graph):
+            padding = -offset % ALIGNMENT
+            yield bytes(padding)
+            start = offset = offset + padding
+            for piece in evaluate(tensor.recipe, source):
+                yield piece
+                offset += len(piece)
+                progress(len(piece))
+            if offset - start != tensor.nbytes:
+                raise CheckpointError(
+                    f"{tensor.name}: recipe gave {offset - start} bytes, expected {tensor.nbytes}"
+                )
+            value.const_value = ir.ExternalTensor(
+                WEIGHTS_NAME,
+                start,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.recipe.shape),
+                name=tensor.name or "",
+            )
+
+    return _write(folder / WEIGHTS_NAME, chunks())
+
+
+def _write_graph(folder: Path, model: ir.Model) -> FileEntry:
+    # The trace records Python call stacks in metadata: large, of no use to a runtime, and not the
+    # same from one machine to the next.
+    cleaned = ir.passes.common.ClearMetadataAndDocStringPass()(model).model
+    data = ir.serde.serialize_model(cleaned).SerializeToString(deterministic=True)
+    return _write(folder / DECODER_NAME, iter([data]))
+
+
+def _copy_files(checkpoint: Path, folder: Path) -> list[FileEntry]:
+    entries = []
+    for name in COPIED_FILES:
+        path = checkpoint / name
+        if not path.is_file():
+            continue
+        if path.stat().st_size > COPY_LIMIT:
+            raise CheckpointError(f"{path}: larger than {COPY_LIMIT >> 20} MiB, not a {name}")
+        entries.append(_write(folder / name, iter([path.read_bytes()])))
+    return entries
+
+
+def _write(path: Path, chunks: Iterator[bytes | memoryview]) -> FileEntry:
+    """Write and hash in one go, and make sure the bytes are on the disk."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileEntry(path.name, size, digest.hexdigest())

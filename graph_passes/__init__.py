@@ -1,0 +1,1 @@
+"""The compiler between trace and package: passes over an ``onnx_ir`` graph."""

@@ -1,0 +1,1 @@
+"""Passes that bring the graph closer to what a target runs."""

@@ -1,0 +1,1 @@
+"""Passes that change nothing and raise ``PassError`` where a contract is broken."""

@@ -1,0 +1,136 @@
+"""Prove that a state buffer may be read and written by one run of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from deltaport.errors import PassError
+from deltaport.state_layout import StateLayout, StateTensor
+
+__all__ = ["VerifyInPlaceSafety"]
+
+METADATA_ONLY = {"Shape", "Size"}
+"""Ops that look at a tensor's shape, never at its contents."""
+VIEWS = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+"""Ops whose output may share the buffer of their first input."""
+ALIASING_WRITERS = {("TensorScatter", 0, 0)}
+"""(op, input, output) whose kernels are written to update a buffer in place."""
+
+
+class VerifyInPlaceSafety(ir.passes.InPlacePass):
+    """Every ``in_place`` row of the layout is read only before it is written.
+
+    A runtime orders independent nodes as it likes, so being listed first is no proof. With P the
+    past input, O the present output and W the node that writes O, one buffer is safe if
+
+    1. every node that reads P (or a view of P) and is not W is an ancestor of W, and
+    2. W does not read P, or reads it at an input its kernel may alias with that output.
+
+    Function bodies are inlined first, so the proof is about what runs. A node with subgraphs
+    counts as one: what happens inside an ``If`` or ``Scan`` is not ordered for us.
+    """
+
+    name = "verify-in-place-safety"
+
+    def __init__(self, layout: StateLayout) -> None:
+        self.layout = layout
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Raise ``PassError`` naming the tensor and the offending node."""
+        flat = common.InlinePass()(model.clone()).model
+        inputs = {value.name: value for value in flat.graph.inputs}
+        outputs = {value.name: value for value in flat.graph.outputs}
+        owner = _owners(flat.graph)
+        for tensor in self.layout:
+            if tensor.update == "in_place":
+                _prove(tensor, inputs[tensor.input], outputs[tensor.output], owner)
+        return ir.passes.PassResult(model, modified=False)
+
+
+Owners = dict[ir.Node, ir.Node]
+"""For each node, subgraph nodes included, the top-level node it runs in."""
+
+
+def _owners(graph: ir.Graph) -> Owners:
+    owner: Owners = {}
+
+    def claim(node: ir.Node, top: ir.Node) -> None:
+        owner[node] = top
+        for inner in _subgraph_nodes(node):
+            claim(inner, top)
+
+    for node in graph:
+        claim(node, node)
+    return owner
+
+
+def _subgraph_nodes(node: ir.Node) -> Iterator[ir.Node]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield from attribute.as_graph()
+
+
+def _prove(tensor: StateTensor, past: ir.Value, present: ir.Value, owner: Owners) -> None:
+    where = f"{VerifyInPlaceSafety.name}: {tensor.input} -> {tensor.output}"
+    writer = present.producer()
+    if writer is None:
+        raise PassError(f"{where}: no node writes the output")
+    ancestors = _ancestors(writer, owner)
+    for reader, position in _readers(past, owner):
+        if reader is writer:
+            if (writer.op_type, position, present.index()) not in ALIASING_WRITERS:
+                raise PassError(
+                    f"{where}: {_label(writer)} reads and writes the buffer and is not known to "
+                    "be safe for it; use two buffers (update = swap)"
+                )
+        elif reader not in ancestors:
+            raise PassError(
+                f"{where}: {_label(reader)} may read the buffer after {_label(writer)} wrote it; "
+                "use two buffers (update = swap)"
+            )
+
+
+def _readers(value: ir.Value, owner: Owners) -> Iterator[tuple[ir.Node, int]]:
+    """Nodes of the top-level graph that read ``value``'s contents, with the input position.
+
+    A use inside a subgraph counts for the top-level node that owns it, at position -1.
+    """
+    pending, seen = [value], {value}
+    while pending:
+        for node, position in pending.pop().uses():
+            if node.op_type in METADATA_ONLY:
+                continue
+            if owner[node] is node and node.op_type in VIEWS and position == 0:
+                fresh = [out for out in node.outputs if out not in seen]
+                seen.update(fresh)
+                pending += fresh
+            yield owner[node], position if owner[node] is node else -1
+
+
+def _ancestors(node: ir.Node, owner: Owners) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    pending = [node]
+    while pending:
+        for value in _read_by(pending.pop()):
+            producer = value.producer()
+            if producer is None:
+                continue
+            ancestor = owner[producer]
+            if ancestor is not node and ancestor not in found:
+                found.add(ancestor)
+                pending.append(ancestor)
+    return found
+
+
+def _read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """Values a node reads, those its subgraphs capture included."""
+    yield from (value for value in node.inputs if value is not None)
+    for inner in _subgraph_nodes(node):
+        yield from _read_by(inner)
+
+
+def _label(node: ir.Node) -> str:
+    return f"{node.op_type} ({node.name})"

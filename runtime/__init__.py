@@ -1,0 +1,9 @@
+"""Run engines: ``Engine`` opens a folder, ``Session`` carries the state of a few sequences.
+
+Needs numpy and onnxruntime; imports neither torch, onnx nor the exporter.
+"""
+
+from .engine import Engine
+from .session import Session
+
+__all__ = ["Engine", "Session"]

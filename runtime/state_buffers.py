@@ -1,0 +1,76 @@
+"""The memory behind a session's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
+
+__all__ = ["StateBuffers"]
+
+Buffer = NDArray[np.float32]
+
+
+class StateBuffers:
+    """Arrays for every row of a ``StateLayout``: one for ``in_place``, two for ``swap``.
+
+    ``capacity`` is how many tokens the key/value caches can hold; it grows by doubling, so that a
+    sequence of n tokens costs O(n) copying in all.
+    """
+
+    def __init__(self, layout: StateLayout, slots: int, capacity: int) -> None:
+        self.layout = layout
+        self.slots = slots
+        self.capacity = capacity
+        self._past = [self._allocate(tensor) for tensor in layout]
+        self._spare = {
+            i: self._allocate(tensor) for i, tensor in enumerate(layout) if tensor.update == "swap"
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers."""
+        return sum(a.nbytes for a in (*self._past, *self._spare.values()))
+
+    def __getitem__(self, name: str) -> Buffer:
+        """The current contents of the tensor called ``name`` as an input; a view."""
+        for tensor, array in zip(self.layout, self._past, strict=True):
+            if tensor.input == name:
+                return array
+        raise KeyError(name)
+
+    def inputs(self) -> Iterator[tuple[str, Buffer]]:
+        """What the next step reads."""
+        for tensor, array in zip(self.layout, self._past, strict=True):
+            yield tensor.input, array
+
+    def outputs(self) -> Iterator[tuple[str, Buffer]]:
+        """Where the next step writes."""
+        for i, tensor in enumerate(self.layout):
+            yield tensor.output, self._spare.get(i, self._past[i])
+
+    def commit(self) -> None:
+        """After a step: what was written becomes what the next one reads."""
+        for i, written in self._spare.items():
+            self._past[i], self._spare[i] = written, self._past[i]
+
+    def reserve(self, capacity: int, used: int) -> None:
+        """Make room for ``capacity`` tokens, keeping the first ``used`` of every slot."""
+        if capacity <= self.capacity:
+            return
+        while self.capacity < capacity:
+            self.capacity *= 2
+        for i, tensor in enumerate(self.layout):
+            if CAPACITY not in tensor.shape:
+                continue
+            axis = tensor.shape.index(CAPACITY)
+            kept = (slice(None),) * axis + (slice(0, used),)
+            grown = self._allocate(tensor)
+            grown[kept] = self._past[i][kept]
+            self._past[i] = grown
+
+    def _allocate(self, tensor: StateTensor) -> Buffer:
+        return np.zeros(tensor.concrete_shape(self.slots, self.capacity), dtype=np.float32)

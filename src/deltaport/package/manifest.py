@@ -1,0 +1,158 @@
+"""``manifest.json``: everything a runtime must know before it opens an engine's other files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from deltaport.errors import EngineError
+from deltaport.state_layout import StateLayout
+
+__all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "FileEntry", "Manifest"]
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+"""Raised whenever an older runtime would misread a newer engine."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the engine: path inside the folder, size in bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``manifest.json``.
+
+    ``model`` is the ``ModelSpec`` as plain JSON. The fields the runtime itself needs are repeated
+    beside it, so that the runtime depends on this file alone: ``decoder`` (graph file),
+    ``vocab_size``, ``max_positions`` and ``eos_token_ids``.
+    ``not_exported`` counts checkpoint tensors left out, by what they belong to.
+    """
+
+    deltaport_version: str
+    target: str
+    ragged_prefill: bool
+    dtype: str
+    decoder: str
+    vocab_size: int
+    max_positions: int
+    eos_token_ids: tuple[int, ...]
+    op_library_version: int
+    quantization: None
+    model: Mapping[str, Any]
+    not_exported: Mapping[str, int]
+    state: StateLayout
+    files: tuple[FileEntry, ...]
+
+    def to_json(self) -> str:
+        """The file's text; equal manifests give equal bytes."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        document = {"schema_version": SCHEMA_VERSION} | fields | {
+            "eos_token_ids": list(self.eos_token_ids),
+            "state": self.state.to_json(),
+            "files": [asdict(entry) for entry in self.files],
+        }
+        return json.dumps(document, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> Manifest:
+        """Parse and check; ``source`` names the file in errors. The text is untrusted."""
+        document = _parse(text, source)
+        version = document.pop("schema_version", None)
+        if type(version) is not int or version < 1:
+            raise EngineError(f"{source}: schema_version is {version!r:.40}, expected an integer")
+        if version > SCHEMA_VERSION:
+            raise EngineError(
+                f"{source}: schema version {version} is newer than {SCHEMA_VERSION}, the newest "
+                "this deltaport reads; upgrade deltaport or export the engine again"
+            )
+        _check_fields(document, source)
+        files = tuple(_file_entry(row, f"{source}: files[{i}]")
+                      for i, row in enumerate(document["files"]))
+        listed = [entry.path for entry in files]
+        if len(set(listed)) != len(listed):
+            raise EngineError(f"{source}: files lists a path twice; export the engine again")
+        if document["decoder"] not in listed:
+            raise EngineError(f"{source}: decoder {document['decoder']!r:.80} is not among files")
+        return cls(
+            **document
+            | {
+                "eos_token_ids": tuple(document["eos_token_ids"]),
+                "state": StateLayout.from_json(document["state"], source=source),
+                "files": files,
+            }
+        )
+
+
+_FIELD_TYPES: dict[str, type] = {
+    "deltaport_version": str,
+    "target": str,
+    "ragged_prefill": bool,
+    "dtype": str,
+    "decoder": str,
+    "vocab_size": int,
+    "max_positions": int,
+    "eos_token_ids": list,
+    "op_library_version": int,
+    "quantization": type(None),
+    "model": dict,
+    "not_exported": dict,
+    "state": list,
+    "files": list,
+}
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{source}: not valid JSON ({error}); export the engine again") from None
+    if not isinstance(document, dict):
+        raise EngineError(f"{source}: expected a JSON object; export the engine again")
+    return document
+
+
+def _check_fields(document: Mapping[str, Any], source: str) -> None:
+    for name, kind in _FIELD_TYPES.items():
+        if name not in document:
+            raise EngineError(f"{source}: {name} is missing; export the engine again")
+        if type(document[name]) is not kind:
+            raise EngineError(f"{source}: {name} is {document[name]!r:.60}, expected {kind.__name__}")
+    unknown = sorted(set(document) - set(_FIELD_TYPES))
+    if unknown:
+        raise EngineError(f"{source}: unknown field {unknown[0]!r:.60}; export the engine again")
+    for name in ("vocab_size", "max_positions"):
+        if not 0 < document[name] < 2**31:
+            raise EngineError(f"{source}: {name} is {document[name]}, expected a positive integer")
+    for token in document["eos_token_ids"]:
+        if type(token) is not int or not 0 <= token < document["vocab_size"]:
+            raise EngineError(f"{source}: eos_token_ids holds {token!r:.40}, expected token ids")
+
+
+def _file_entry(row: object, where: str) -> FileEntry:
+    if not isinstance(row, dict) or set(row) != {"path", "size", "sha256"}:
+        raise EngineError(f"{where}: expected the fields path, size, sha256")
+    path, size, digest = row["path"], row["size"], row["sha256"]
+    if type(path) is not str or not _is_inside(path):
+        raise EngineError(f"{where}: path {path!r:.80} leaves the engine folder; refusing to open it")
+    if type(size) is not int or size < 0:
+        raise EngineError(f"{where}: size is {size!r:.40}, expected bytes")
+    if type(digest) is not str or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise EngineError(f"{where}: sha256 is {digest!r:.80}, expected 64 hexadecimal digits")
+    return FileEntry(path, size, digest)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path from an untrusted manifest stays in its folder on every platform."""
+    pure = PurePosixPath(path)
+    plain = path == str(pure) and "\\" not in path and ":" not in path and "\0" not in path
+    return plain and not pure.is_absolute() and ".." not in pure.parts and pure.parts != ()

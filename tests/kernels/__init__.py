@@ -1,0 +1,1 @@
+"""Tests of the custom ops: their function bodies and their kernels."""

@@ -1,0 +1,193 @@
+"""Runs a custom op through its function body in onnxruntime, and judges what comes back.
+
+A one-node model with dynamic dimensions calls the op; the node finds its meaning in the
+model-local function, so no kernel of ours takes part.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime
+from deltaport.custom_ops.definitions import (
+    BODY_OPSET,
+    DEFINITIONS,
+    DOMAIN,
+    DOMAIN_VERSION,
+    OpDefinition,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+from deltaport.numerics import Quantity, relative_error, tolerance
+from tests.oracles import Array
+
+__all__ = [
+    "assert_close",
+    "assert_same_bits",
+    "is_padding",
+    "peak_growth",
+    "poison_padding",
+    "run_op",
+]
+
+Feeds = Mapping[str, Array]
+Attributes = tuple[tuple[str, int | float], ...]
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_op(
+    op: OpDefinition,
+    feeds: Feeds,
+    *,
+    constants: tuple[str, ...] = (),
+    optimized: bool = True,
+    **attributes: int | float,
+) -> tuple[Array, ...]:
+    """Run ``op`` and return its outputs in declared order.
+
+    Inputs named in ``constants`` are stored in the model as initializers.
+    """
+    wanted = tuple(sorted(attributes.items()))
+    if constants:
+        baked = {name: feeds[name] for name in constants}
+        session = _session(_model(op, feeds, wanted, baked), optimized)
+    else:
+        dtypes = tuple(feeds[port.name].dtype.name for port in op.inputs)
+        session = _cached_session(op.name, wanted, dtypes, optimized)
+    return _run(session, {name: feeds[name] for name in feeds if name not in constants})
+
+
+def peak_growth(op: OpDefinition, feeds: Feeds, folder: Path, **attributes: int | float) -> int:
+    """Bytes by which running ``op`` raises the peak memory of a process holding its inputs."""
+    model = _model(op, feeds, tuple(sorted(attributes.items())), {})
+    job = folder / "job.pickle"
+    job.write_bytes(pickle.dumps((model, dict(feeds))))
+    command = [sys.executable, "-m", "tests.kernels.op_runner", str(job)]
+    done = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout)
+
+
+def assert_close(actual: Array, expected: Array, quantity: Quantity = Quantity.OUTPUT) -> None:
+    """Check fp32 results against the project's one tolerance policy."""
+    assert actual.dtype == np.float32
+    error, bound = relative_error(actual, expected), tolerance(quantity).relative
+    assert error <= bound, f"{quantity}: relative error {error:.2e} exceeds {bound:.2e}"
+
+
+def assert_same_bits(actual: Array, expected: Array) -> None:
+    """Check equality that tells -0.0 from 0.0."""
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(
+        np.ascontiguousarray(actual).view(np.uint8), np.ascontiguousarray(expected).view(np.uint8)
+    )
+
+
+def is_padding(T: int, lengths: Array) -> Array:
+    """The mask [B,T] of padded tokens."""
+    return np.arange(T) >= lengths[:, None]
+
+
+def poison_padding(feeds: Feeds, *names: str) -> dict[str, Array]:
+    """A copy of ``feeds`` whose padded tokens, in the inputs called ``names``, are NaN."""
+    poisoned = {name: array.copy() for name, array in feeds.items()}
+    for name in names:
+        poisoned[name][is_padding(feeds[name].shape[1], feeds["lengths"])] = np.nan
+    return poisoned
+
+
+@cache
+def _cached_session(
+    name: str, attributes: Attributes, dtypes: tuple[str, ...], optimized: bool
+) -> onnxruntime.InferenceSession:
+    op = DEFINITIONS[name]
+    samples = {port.name: np.empty(0, dtype) for port, dtype in zip(op.inputs, dtypes, strict=True)}
+    return _session(_model(op, samples, attributes, {}), optimized)
+
+
+def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feeds) -> bytes:
+    """A model of one ``op`` node whose inputs have the dtypes of ``samples``."""
+    inputs = [
+        helper.make_tensor_value_info(
+            port.name,
+            helper.np_dtype_to_tensor_dtype(samples[port.name].dtype),
+            port.shape.split(","),
+        )
+        for port in op.inputs
+        if port.name not in baked
+    ]
+    outputs = [
+        helper.make_tensor_value_info(port.name, TensorProto.FLOAT, port.shape.split(","))
+        for port in op.outputs
+    ]
+    node = helper.make_node(
+        op.name,
+        [port.name for port in op.inputs],
+        [port.name for port in op.outputs],
+        domain=DOMAIN,
+        **dict(attributes),
+    )
+    initializers = [numpy_helper.from_array(array, name) for name, array in baked.items()]
+    model = helper.make_model(
+        helper.make_graph([node], "one_op", inputs, outputs, initializers),
+        functions=[op.function],
+        opset_imports=[
+            helper.make_opsetid("", BODY_OPSET),
+            helper.make_opsetid(DOMAIN, DOMAIN_VERSION),
+        ],
+        ir_version=11,
+    )
+    onnx.checker.check_model(model, full_check=not baked)
+    return model.SerializeToString()
+
+
+def _session(model: bytes, optimized: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    )
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: onnxruntime.InferenceSession, feeds: Feeds) -> tuple[Array, ...]:
+    contiguous = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+    values = {name: _ort_value(array) for name, array in contiguous.items()}
+    return tuple(value.numpy() for value in session.run_with_ort_values(None, values))
+
+
+def _ort_value(array: Array) -> onnxruntime.OrtValue:
+    # onnxruntime's NumPy bridge does not know bfloat16 and takes its bits instead.
+    if array.dtype == ml_dtypes.bfloat16:
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            array.view(np.uint16), TensorProto.BFLOAT16
+        )
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _memory(field: str) -> int:
+    """A size from /proc/self/status in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+
+
+def _measure(job: Path) -> int:
+    model, feeds = pickle.loads(job.read_bytes())
+    session = _session(model, optimized=True)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts over from here
+    before = _memory("VmRSS")
+    _run(session, feeds)
+    return _memory("VmHWM") - before
+
+
+if __name__ == "__main__":
+    print(_measure(Path(sys.argv[1])))
