@@ -29,7 +29,8 @@ def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
         if recipe is None:
             value.const_value = _constant(name, value)
             continue
-        assert value.shape is not None and value.dtype is not None
+        assert value.shape is not None
+        assert value.dtype is not None
         if tuple(value.shape) != recipe.shape:
             raise CheckpointError(
                 f"{name}: the graph needs shape {list(value.shape)}, "
@@ -43,7 +44,7 @@ def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
         raise CheckpointError(f"{next(iter(unused))}: the traced graph has no such parameter")
 
 
-def _constant(name: str, value: ir.Value) -> ir.Tensor:
+def _constant(name: str, value: ir.Value) -> ir.TensorProtocol:
     tensor = value.const_value
     if tensor is None or tensor.nbytes > CONSTANT_LIMIT:
         raise CheckpointError(f"{name}: parameter of the graph without a tensor in the checkpoint")

@@ -49,12 +49,21 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
     rows, room = torch.export.Dim("rows"), torch.export.Dim("room")
     state_dims = [
-        {axis: {SLOTS: batch, CAPACITY: room}[dim] for axis, dim in enumerate(tensor.shape)
-         if isinstance(dim, str)}
+        {
+            axis: {SLOTS: batch, CAPACITY: room}[dim]
+            for axis, dim in enumerate(tensor.shape)
+            if isinstance(dim, str)
+        }
         for tensor in layout
     ]
-    dims = ({0: batch, 1: tokens}, {1: batch, 2: tokens}, {0: batch}, {0: batch}, {0: rows},
-            state_dims)
+    dims = (
+        {0: batch, 1: tokens},
+        {1: batch, 2: tokens},
+        {0: batch},
+        {0: batch},
+        {0: rows},
+        state_dims,
+    )
     with warnings.catch_warnings():
         # torch warns about its own internals on every export.
         warnings.simplefilter("ignore")

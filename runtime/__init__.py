@@ -3,7 +3,7 @@
 Needs numpy and onnxruntime; imports neither torch, onnx nor the exporter.
 """
 
-from .engine import Engine
-from .session import Session
+from deltaport.runtime.engine import Engine
+from deltaport.runtime.session import Session
 
 __all__ = ["Engine", "Session"]

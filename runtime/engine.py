@@ -16,7 +16,7 @@ from deltaport.errors import EngineError, InputError
 from deltaport.package import Manifest, open_package
 
 if TYPE_CHECKING:
-    from .session import Session
+    from deltaport.runtime.session import Session
 
 __all__ = ["Engine"]
 
@@ -62,7 +62,7 @@ class Engine:
 
         ``context`` defaults to what the model was trained for; memory grows as it is used.
         """
-        from .session import Session
+        from deltaport.runtime.session import Session
 
         return Session(self, sequences, context=context)
 
@@ -102,8 +102,10 @@ def _first_line(error: Exception) -> str:
 def _check_interface(path: Path, decoder: ort.InferenceSession, manifest: Manifest) -> None:
     """The graph must have exactly the inputs and outputs the manifest promises."""
     dtypes = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
-    found = {value.name: (dtypes.get(value.type), len(value.shape)) for value in
-             (*decoder.get_inputs(), *decoder.get_outputs())}
+    found = {
+        value.name: (dtypes.get(value.type), len(value.shape))
+        for value in (*decoder.get_inputs(), *decoder.get_outputs())
+    }
     ranks = dict(zip(STEP_INPUTS, (2, 3, 1, 1, 1), strict=True))
     expected: dict[str, tuple[type, int]] = {
         name: (np.int64, rank) for name, rank in ranks.items()

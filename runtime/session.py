@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import CapacityError, EngineError, InputError
-
-from .engine import Engine
-from .state_buffers import StateBuffers
+from deltaport.runtime.engine import Engine
+from deltaport.runtime.state_buffers import StateBuffers
 
 __all__ = ["Logits", "Session"]
 
@@ -59,7 +58,7 @@ class Session:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens each row's state has seen; a generated token is seen when the next is asked for."""
+        """Tokens each row's state has seen; a generated one is seen with its successor."""
         return [int(n) for n in self._lengths]
 
     def prefill(
@@ -131,7 +130,7 @@ class Session:
             for at, token in enumerate(row):
                 if not isinstance(token, int | np.integer) or not 0 <= token < vocab:
                     raise InputError(
-                        f"row {i}, token {at}: {token!r:.40} is not a token id from 0 to {vocab - 1}"
+                        f"row {i}, token {at}: {token!r:.40} is not a token id below {vocab}"
                     )
             total = len(self.tokens[i]) + len(row)
             if total and total + room > self.context:

@@ -1,10 +1,16 @@
 """Definitions of the ``ai.deltaport`` ops: one file each, with semantics and standard-ONNX body."""
 
-from .causal_conv1d import CAUSAL_CONV1D
-from .gated_attention import GATED_ATTENTION
-from .gated_delta_rule import GATED_DELTA_RULE
-from .op_definition import BODY_OPSET, DOMAIN, DOMAIN_VERSION, OpDefinition, Port
-from .sparse_moe import SPARSE_MOE
+from deltaport.custom_ops.definitions.causal_conv1d import CAUSAL_CONV1D
+from deltaport.custom_ops.definitions.gated_attention import GATED_ATTENTION
+from deltaport.custom_ops.definitions.gated_delta_rule import GATED_DELTA_RULE
+from deltaport.custom_ops.definitions.op_definition import (
+    BODY_OPSET,
+    DOMAIN,
+    DOMAIN_VERSION,
+    OpDefinition,
+    Port,
+)
+from deltaport.custom_ops.definitions.sparse_moe import SPARSE_MOE
 
 __all__ = [
     "BODY_OPSET",
@@ -19,6 +25,4 @@ __all__ = [
     "Port",
 ]
 
-DEFINITIONS = {
-    op.name: op for op in (CAUSAL_CONV1D, GATED_DELTA_RULE, GATED_ATTENTION, SPARSE_MOE)
-}
+DEFINITIONS = {op.name: op for op in (CAUSAL_CONV1D, GATED_DELTA_RULE, GATED_ATTENTION, SPARSE_MOE)}

@@ -4,8 +4,8 @@ Source of the maths: ``causal_conv1d_fn`` / ``causal_conv1d_update`` of
 ``transformers.models.qwen3_5_moe``, here channels-last and ragged.
 """
 
-from .fragments import VALID_TOKENS
-from .op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
+from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
 
 __all__ = ["CAUSAL_CONV1D"]
 

@@ -17,6 +17,7 @@ VALID_TOKENS = """
     valid = Less(token, lengths_column)
     valid_3d = Unsqueeze(valid, axis_2)
 """
-"""Defines ``valid`` [B,T] (and ``valid_3d`` [B,T,1]): which tokens of ``{activation}`` [B,T,...] are
-real. Padded tokens are replaced with ``Where``, never by multiplying, so that NaN in them cannot
+"""Defines ``valid`` [B,T] and ``valid_3d`` [B,T,1]: which tokens of ``{activation}`` are real.
+
+Padded tokens are replaced with ``Where``, never by multiplying, so that NaN in them cannot
 leak. Also defines the small constants the bodies use."""

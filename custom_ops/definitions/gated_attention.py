@@ -3,8 +3,8 @@
 Source of the maths: ``Qwen3_5MoeAttention`` of ``transformers.models.qwen3_5_moe``.
 """
 
-from .fragments import VALID_TOKENS
-from .op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
+from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
 
 __all__ = ["GATED_ATTENTION"]
 

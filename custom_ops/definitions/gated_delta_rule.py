@@ -5,8 +5,8 @@ chunk-parallel WY form; ``torch_recurrent_gated_delta_rule`` of
 ``transformers.models.qwen3_5_moe`` for the conventions.
 """
 
-from .fragments import VALID_TOKENS
-from .op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
+from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
 
 __all__ = ["GATED_DELTA_RULE"]
 
@@ -122,7 +122,7 @@ def _solve_unit_lower(chunk: int) -> str:
 
 
 def _doubling_masks(chunk: int) -> str:
-    """The masks M_s of :func:`_solve_unit_lower`: row in an odd s-block, column in the one before."""
+    """The masks M_s of the solve: row in an odd s-block, column just left of it."""
     lines = []
     size = 1
     while size < chunk:

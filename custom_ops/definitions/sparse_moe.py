@@ -4,8 +4,8 @@ Source of the maths: ``Qwen3_5MoeTopKRouter`` and ``Qwen3_5MoeExperts`` of
 ``transformers.models.qwen3_5_moe``.
 """
 
-from .fragments import VALID_TOKENS
-from .op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
+from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
 
 __all__ = ["SPARSE_MOE"]
 

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deltaport.custom_ops.definitions import CAUSAL_CONV1D
-
-from .symbolic import emit, valid_tokens
+from deltaport.custom_ops.torch_bindings.symbolic import emit, valid_tokens
 
 __all__ = ["causal_conv1d"]
 

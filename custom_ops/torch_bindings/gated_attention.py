@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deltaport.custom_ops.definitions import GATED_ATTENTION
-
-from .symbolic import emit, rms_norm, valid_tokens
+from deltaport.custom_ops.torch_bindings.symbolic import emit, rms_norm, valid_tokens
 
 __all__ = ["gated_attention"]
 
@@ -47,16 +46,16 @@ def gated_attention(
         return o, present_key, present_value
 
     q, gate = q_gate.view(B, T, Hq, 2 * D).chunk(2, dim=-1)
-    q = _rotate(rms_norm(q, q_norm, norm_eps), cos, sin).transpose(1, 2)  # [B,Hq,T,D]
-    k = _rotate(rms_norm(k.view(B, T, Hkv, D), k_norm, norm_eps), cos, sin).transpose(1, 2)
-    v = v.view(B, T, Hkv, D).transpose(1, 2)
+    q = _rotate(rms_norm(q, q_norm, norm_eps), cos, sin)  # [B,T,Hq,D]
+    k = _rotate(rms_norm(k.view(B, T, Hkv, D), k_norm, norm_eps), cos, sin)
+    v = v.view(B, T, Hkv, D)
 
     token = torch.arange(T, device=q.device)
     valid = valid_tokens(lengths, T)
     row, slot = valid.nonzero(as_tuple=True)
     column = past_lengths[row] + token[slot]
-    present_key = past_key.index_put((row, _all, column), k[row, :, slot])
-    present_value = past_value.index_put((row, _all, column), v[row, :, slot])
+    present_key = _scatter(past_key, row, column, k[row, slot])
+    present_value = _scatter(past_value, row, column, v[row, slot])
 
     columns = torch.arange(capacity, device=q.device)
     written = columns < (past_lengths + lengths)[:, None]  # [B,capacity]
@@ -64,7 +63,11 @@ def gated_attention(
     keys = torch.where(written[:, None, :, None], present_key, 0)
     values = torch.where(written[:, None, :, None], present_value, 0)
     attended = F.scaled_dot_product_attention(
-        q, keys, values, attn_mask=(visible & written[:, None])[:, None], enable_gqa=True
+        q.transpose(1, 2),
+        keys,
+        values,
+        attn_mask=(visible & written[:, None])[:, None],
+        enable_gqa=True,
     )
     o = attended.transpose(1, 2) * gate.sigmoid()  # [B,T,Hq,D]
     return (
@@ -74,12 +77,14 @@ def gated_attention(
     )
 
 
-_all = slice(None)
+def _scatter(cache: Tensor, row: Tensor, column: Tensor, tokens: Tensor) -> Tensor:
+    """A copy of cache [B,Hkv,capacity,D] with tokens [n,Hkv,D] at (row, column)."""
+    return cache.transpose(1, 2).index_put((row, column), tokens).transpose(1, 2)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (i, i + R/2) of the first R dimensions of x [B,T,H,D]."""
     half = cos.shape[-1]
     cos, sin = cos[:, :, None], sin[:, :, None]
-    first, second, rest = x.split([half, half, x.shape[-1] - 2 * half], dim=-1)
+    first, second, rest = torch.split(x, [half, half, x.shape[-1] - 2 * half], dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)

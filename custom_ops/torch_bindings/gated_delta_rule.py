@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deltaport.custom_ops.definitions import GATED_DELTA_RULE
-
-from .symbolic import emit, valid_tokens
+from deltaport.custom_ops.torch_bindings.symbolic import emit, valid_tokens
 
 __all__ = ["gated_delta_rule"]
 
@@ -45,7 +44,7 @@ def gated_delta_rule(
     valid = valid_tokens(lengths, T)[..., None]
     Hk = (packed - Hv * Dv) // (2 * Dk)
     qkv = torch.where(valid, qkv, 0)
-    q, k, v = qkv.split([Hk * Dk, Hk * Dk, Hv * Dv], dim=-1)
+    q, k, v = torch.split(qkv, [Hk * Dk, Hk * Dk, Hv * Dv], dim=-1)
     q = _l2_norm(q.view(B, T, Hk, 1, Dk), norm_eps) * Dk**-0.5
     k = _l2_norm(k.view(B, T, Hk, 1, Dk), norm_eps)
     g = torch.where(valid, -A_log.exp() * F.softplus(a + dt_bias), 0)

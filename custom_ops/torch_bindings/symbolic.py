@@ -30,7 +30,7 @@ def emit(
     outputs = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{op.name}",
         list(inputs),
-        attributes,
+        dict(attributes),
         dtypes=[torch.float32] * len(output_shapes),
         shapes=list(output_shapes),
         version=DOMAIN_VERSION,

@@ -4,6 +4,6 @@ Parameter names are those of transformers' text model (``model.layers.0.linear_a
 checkpoint, an exported graph and a training script speak of the same tensors.
 """
 
-from .decoder import Decoder, DecoderState
+from deltaport.exporter.torch_model.decoder import Decoder, DecoderState
 
 __all__ = ["Decoder", "DecoderState"]

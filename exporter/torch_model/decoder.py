@@ -11,12 +11,11 @@ from torch.nn import functional as F
 from deltaport.custom_ops.torch_bindings import gemm_transposed
 from deltaport.exporter.model_spec import DenseMlpSpec, ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
-
-from .feed_forward import DenseMlp, SparseMoeBlock
-from .gated_attention import GatedAttention
-from .gated_delta_net import GatedDeltaNet
-from .layers import Linear, ZeroCentredRMSNorm
-from .rotary import rotary_cos_sin
+from deltaport.exporter.torch_model.feed_forward import DenseMlp, SparseMoeBlock
+from deltaport.exporter.torch_model.gated_attention import GatedAttention
+from deltaport.exporter.torch_model.gated_delta_net import GatedDeltaNet
+from deltaport.exporter.torch_model.layers import Linear, ZeroCentredRMSNorm
+from deltaport.exporter.torch_model.rotary import rotary_cos_sin
 
 __all__ = ["Decoder", "DecoderState"]
 

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from deltaport.custom_ops.torch_bindings import sparse_moe
 from deltaport.exporter.model_spec import SparseMoeSpec
-
-from .layers import Linear
+from deltaport.exporter.torch_model.layers import Linear
 
 __all__ = ["DenseMlp", "SparseMoeBlock"]
 
@@ -61,5 +60,5 @@ class SparseMoeBlock(nn.Module):
             lengths,
             top_k=self.top_k,
         )
-        shared: Tensor = self.shared_expert(x, lengths)
-        return routed + self.shared_expert_gate(x).sigmoid() * shared
+        shared: Tensor = self.shared_expert_gate(x).sigmoid() * self.shared_expert(x, lengths)
+        return routed + shared

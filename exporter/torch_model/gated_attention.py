@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from deltaport.custom_ops.torch_bindings import gated_attention
 from deltaport.exporter.model_spec import ModelSpec
-
-from .layers import Linear, ZeroCentredRMSNorm
+from deltaport.exporter.torch_model.layers import Linear, ZeroCentredRMSNorm
 
 __all__ = ["GatedAttention"]
 

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from deltaport.custom_ops.torch_bindings import causal_conv1d, gated_delta_rule, rms_norm
 from deltaport.exporter.model_spec import ModelSpec
-
-from .layers import Linear
+from deltaport.exporter.torch_model.layers import Linear
 
 __all__ = ["GatedDeltaNet"]
 
@@ -72,7 +71,7 @@ class GatedDeltaNet(nn.Module):
             recurrent_state,
             lengths,
         )
-        heads = (self.num_value_heads, self.value_head_dim)
-        normed = rms_norm(o.unflatten(-1, heads), self.norm.weight.float(), self.eps)
+        heads = o.view(*o.shape[:2], self.num_value_heads, self.value_head_dim)
+        normed = rms_norm(heads, self.norm.weight.float(), self.eps)
         z = self.in_proj_z(x)
         return self.out_proj(normed.flatten(-2) * F.silu(z)), conv_state, recurrent_state

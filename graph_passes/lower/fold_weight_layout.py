@@ -53,7 +53,8 @@ def _rearranged(node: ir.Node, recipe: Recipe) -> Recipe | None:
     if node.op_type == "Transpose":
         default = tuple(reversed(range(len(recipe.shape))))
         return Transpose(recipe, tuple(node.attributes.get_ints("perm", default)))
-    axes = ir.convenience.get_const_tensor(node.inputs[1]) if len(node.inputs) == 2 else None
+    axes_input = node.inputs[1] if len(node.inputs) == 2 else None
+    axes = None if axes_input is None else ir.convenience.get_const_tensor(axes_input)
     if axes is None or axes.size != 1:
         return None
     axis = int(np.asarray(axes.numpy()).reshape(())) % len(recipe.shape)

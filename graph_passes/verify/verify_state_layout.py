@@ -49,8 +49,10 @@ def _check_value(values: dict[str | None, ir.Value], name: str, tensor: StateTen
     if value.dtype is None or value.dtype != ir.DataType.FLOAT:
         raise PassError(f"{where}: dtype {value.dtype} in the graph, {tensor.dtype} in the layout")
     wanted = [SLOTS_IN_GRAPH if dim == SLOTS else dim for dim in tensor.shape]
-    found = None if value.shape is None else [
-        dim if isinstance(dim, int) else dim.value for dim in value.shape
-    ]
+    found = (
+        None
+        if value.shape is None
+        else [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    )
     if found != wanted:
         raise PassError(f"{where}: shape {found} in the graph, {wanted} in the layout")

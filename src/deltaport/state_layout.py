@@ -89,7 +89,9 @@ def _row(row: object, where: str) -> StateTensor:
         if type(row[name]) is not kind:
             raise EngineError(f"{where}.{name}: expected {kind.__name__}, found {row[name]!r:.60}")
     if row["kind"] not in get_args(StateKind) or row["update"] not in get_args(StateUpdate):
-        raise EngineError(f"{where}: unknown kind {row['kind']!r:.40} or update {row['update']!r:.40}")
+        raise EngineError(
+            f"{where}: unknown kind {row['kind']!r:.40} or update {row['update']!r:.40}"
+        )
     if row["dtype"] != "float32":
         raise EngineError(f"{where}.dtype: expected float32, found {row['dtype']!r:.40}")
     return StateTensor(**{**row, "shape": _shape(row["shape"], where)})
@@ -98,7 +100,9 @@ def _row(row: object, where: str) -> StateTensor:
 def _shape(shape: Sequence[object], where: str) -> tuple[int | str, ...]:
     for dim in shape:
         if dim not in (SLOTS, CAPACITY) and (type(dim) is not int or not 0 < dim < 2**31):
-            raise EngineError(f"{where}.shape: expected sizes, {SLOTS} or {CAPACITY}, found {dim!r:.40}")
+            raise EngineError(
+                f"{where}.shape: expected sizes, {SLOTS} or {CAPACITY}, found {dim!r:.40}"
+            )
     if len(shape) < 2 or shape[0] != SLOTS or SLOTS in shape[1:]:
         raise EngineError(f"{where}.shape: expected {SLOTS} as the leading dimension only")
     return tuple(cast("Sequence[int | str]", shape))

@@ -17,6 +17,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
 from deltaport.custom_ops.definitions import (
     BODY_OPSET,
     DEFINITIONS,
@@ -24,8 +26,6 @@ from deltaport.custom_ops.definitions import (
     DOMAIN_VERSION,
     OpDefinition,
 )
-from onnx import TensorProto, helper, numpy_helper
-
 from deltaport.numerics import Quantity, relative_error, tolerance
 from tests.oracles import Array
 

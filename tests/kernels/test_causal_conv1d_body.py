@@ -3,10 +3,10 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from deltaport.custom_ops.definitions import CAUSAL_CONV1D
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deltaport.custom_ops.definitions import CAUSAL_CONV1D
 from deltaport.numerics import Quantity
 from tests.kernels.op_runner import (
     assert_close,

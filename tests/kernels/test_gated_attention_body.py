@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deltaport.custom_ops.definitions import GATED_ATTENTION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deltaport.custom_ops.definitions import GATED_ATTENTION
 from deltaport.numerics import Quantity
 from tests.kernels.op_runner import (
     assert_close,

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from deltaport.custom_ops.definitions import GATED_DELTA_RULE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deltaport.custom_ops.definitions import GATED_DELTA_RULE
 from deltaport.numerics import Quantity
 from tests.kernels.op_runner import (
     assert_close,

@@ -5,10 +5,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from deltaport.custom_ops.definitions import SPARSE_MOE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deltaport.custom_ops.definitions import SPARSE_MOE
 from tests.kernels.op_runner import (
     assert_close,
     assert_same_bits,

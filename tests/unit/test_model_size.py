@@ -21,7 +21,7 @@ from deltaport.exporter.model_size import (
 from deltaport.exporter.model_spec import ModelSpec
 
 # No two sizes are equal or multiples by accident, so that a swapped one shows.
-TEXT = {
+TEXT: dict[str, Any] = {
     "model_type": "qwen3_5_text",
     "vocab_size": 101,
     "hidden_size": 36,
@@ -38,7 +38,7 @@ TEXT = {
     "linear_conv_kernel_dim": 3,
     "intermediate_size": 58,
 }
-MOE_TEXT = {
+MOE_TEXT: dict[str, Any] = {
     **TEXT,
     "model_type": "qwen3_5_moe_text",
     "num_experts": 7,

@@ -19,14 +19,14 @@ from deltaport.errors import ConfigError
 from deltaport.exporter.config_fields import MAX_CONFIG_BYTES
 from deltaport.exporter.model_spec import DenseMlpSpec, ModelSpec, SparseMoeSpec
 
-CONFIG_CLASSES = {
+CONFIG_CLASSES: dict[str, Any] = {
     "qwen3_5": transformers.Qwen3_5Config,
     "qwen3_5_text": transformers.Qwen3_5TextConfig,
     "qwen3_5_moe": transformers.Qwen3_5MoeConfig,
     "qwen3_5_moe_text": transformers.Qwen3_5MoeTextConfig,
 }
 
-SHARED_TEXT = {
+SHARED_TEXT: dict[str, Any] = {
     "vocab_size": 96,
     "hidden_size": 32,
     "num_hidden_layers": 4,
@@ -47,8 +47,8 @@ SHARED_TEXT = {
         "mrope_interleaved": True,
     },
 }
-DENSE_TEXT = {**SHARED_TEXT, "model_type": "qwen3_5_text", "intermediate_size": 48}
-MOE_TEXT = {
+DENSE_TEXT: dict[str, Any] = {**SHARED_TEXT, "model_type": "qwen3_5_text", "intermediate_size": 48}
+MOE_TEXT: dict[str, Any] = {
     **SHARED_TEXT,
     "model_type": "qwen3_5_moe_text",
     "num_experts": 8,
@@ -57,7 +57,7 @@ MOE_TEXT = {
     "shared_expert_intermediate_size": 20,
 }
 # As published: every field of the released Qwen3.5 checkpoints, with small numbers.
-DENSE_WRAPPED = {
+DENSE_WRAPPED: dict[str, Any] = {
     "architectures": ["Qwen3_5ForConditionalGeneration"],
     "image_token_id": 90,
     "model_type": "qwen3_5",
@@ -87,7 +87,11 @@ DENSE_WRAPPED = {
     "vision_end_token_id": 93,
     "vision_start_token_id": 92,
 }
-MOE_WRAPPED = {"model_type": "qwen3_5_moe", "text_config": MOE_TEXT, "vision_config": {}}
+MOE_WRAPPED: dict[str, Any] = {
+    "model_type": "qwen3_5_moe",
+    "text_config": MOE_TEXT,
+    "vision_config": {},
+}
 SMALL_CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3_5": DENSE_WRAPPED,
     "qwen3_5_text": DENSE_TEXT,
@@ -158,7 +162,7 @@ def test_defaults_are_those_of_transformers(model_type: str) -> None:
     assert spec.rope.rotary_dim == int(16 * theirs.rope_parameters["partial_rotary_factor"])
 
 
-def rotary_of(config: dict[str, Any]) -> Qwen3_5TextRotaryEmbedding:
+def rotary_of(config: dict[str, Any]) -> Any:
     return Qwen3_5TextRotaryEmbedding(transformers.Qwen3_5TextConfig(**copy.deepcopy(config)))
 
 
@@ -174,7 +178,11 @@ def assert_rope_matches(config: dict[str, Any]) -> None:
     assert list(rope.axis_of_frequency()) == axes.int().tolist()
 
 
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 262144}
+YARN: dict[str, Any] = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 262144,
+}
 
 
 @pytest.mark.parametrize(

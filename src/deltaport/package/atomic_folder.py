@@ -28,7 +28,7 @@ class AtomicFolder:
     """
 
     def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        self.target = Path(os.path.abspath(target))
+        self.target = Path(target).resolve()
         self.overwrite = overwrite
         self.path = self.target.parent / f".{self.target.name}.{os.getpid()}.partial"
         self._replaced = self.target.parent / f".{self.target.name}.replaced"
@@ -74,8 +74,8 @@ class AtomicFolder:
             if self.target.exists():
                 self._check_target()
                 # Until the second rename the old engine is still whole, under another name.
-                os.rename(self.target, self._replaced)
-            os.rename(self.path, self.target)
+                self.target.rename(self._replaced)
+            self.path.rename(self.target)
             _sync(self.target.parent)
         except OSError as error:
             self._restore()
@@ -87,7 +87,7 @@ class AtomicFolder:
             return
         if not self.target.is_dir():
             raise OutputError(f"{self.target}: exists and is not a folder; choose another output")
-        entries = os.listdir(self.target)
+        entries = [entry.name for entry in self.target.iterdir()]
         if entries and not self.overwrite:
             raise OutputError(
                 f"{self.target}: already exists; choose another output or pass --overwrite"
@@ -111,7 +111,7 @@ class AtomicFolder:
         if self.target.exists():
             shutil.rmtree(self._replaced)
         else:
-            os.rename(self._replaced, self.target)
+            self._replaced.rename(self.target)
 
     def _output_error(self, error: OSError) -> OutputError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -56,11 +56,15 @@ class Manifest:
     def to_json(self) -> str:
         """The file's text; equal manifests give equal bytes."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        document = {"schema_version": SCHEMA_VERSION} | fields | {
-            "eos_token_ids": list(self.eos_token_ids),
-            "state": self.state.to_json(),
-            "files": [asdict(entry) for entry in self.files],
-        }
+        document = (
+            {"schema_version": SCHEMA_VERSION}
+            | fields
+            | {
+                "eos_token_ids": list(self.eos_token_ids),
+                "state": self.state.to_json(),
+                "files": [asdict(entry) for entry in self.files],
+            }
+        )
         return json.dumps(document, indent=2) + "\n"
 
     @classmethod
@@ -76,8 +80,9 @@ class Manifest:
                 "this deltaport reads; upgrade deltaport or export the engine again"
             )
         _check_fields(document, source)
-        files = tuple(_file_entry(row, f"{source}: files[{i}]")
-                      for i, row in enumerate(document["files"]))
+        files = tuple(
+            _file_entry(row, f"{source}: files[{i}]") for i, row in enumerate(document["files"])
+        )
         listed = [entry.path for entry in files]
         if len(set(listed)) != len(listed):
             raise EngineError(f"{source}: files lists a path twice; export the engine again")
@@ -126,7 +131,9 @@ def _check_fields(document: Mapping[str, Any], source: str) -> None:
         if name not in document:
             raise EngineError(f"{source}: {name} is missing; export the engine again")
         if type(document[name]) is not kind:
-            raise EngineError(f"{source}: {name} is {document[name]!r:.60}, expected {kind.__name__}")
+            raise EngineError(
+                f"{source}: {name} is {document[name]!r:.60}, expected {kind.__name__}"
+            )
     unknown = sorted(set(document) - set(_FIELD_TYPES))
     if unknown:
         raise EngineError(f"{source}: unknown field {unknown[0]!r:.60}; export the engine again")
@@ -143,7 +150,9 @@ def _file_entry(row: object, where: str) -> FileEntry:
         raise EngineError(f"{where}: expected the fields path, size, sha256")
     path, size, digest = row["path"], row["size"], row["sha256"]
     if type(path) is not str or not _is_inside(path):
-        raise EngineError(f"{where}: path {path!r:.80} leaves the engine folder; refusing to open it")
+        raise EngineError(
+            f"{where}: path {path!r:.80} leaves the engine folder; refusing to open it"
+        )
     if type(size) is not int or size < 0:
         raise EngineError(f"{where}: size is {size!r:.40}, expected bytes")
     if type(digest) is not str or not re.fullmatch("[0-9a-f]{64}", digest):
