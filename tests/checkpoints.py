@@ -27,7 +27,7 @@ VOCAB_SIZE = 300
 CORPUS = (
     "The quick brown fox jumps over the lazy dog, and the dog sleeps through the whole show.",
     "A gated delta rule keeps what it needs and forgets the rest; the rest is not missed.",
-    "Grüße aus Zürich! ¿Qué tal? 你好，世界。 Привет, мир. 🦊🌍",
+    "Grüße aus Zürich! ¿Qué tal? 你好世界。 Привет, мир. 🦊🌍",
 )
 """What the tokenizer is trained on: ASCII, and characters of two, three and four bytes."""
 
@@ -94,13 +94,14 @@ def save_checkpoint(
     """Write a checkpoint to ``folder`` and return it.
 
     ``overrides`` replace fields of the text configuration. ``per_expert`` stores every expert as
-    tensors of its own, as older exports do. ``mtp_tensors`` adds that many tensors of a
-    multi-token-prediction head, which transformers ignores.
+    tensors of its own; otherwise a layer's experts are fused into two tensors. ``mtp_tensors`` adds
+    that many tensors of a multi-token-prediction head, which transformers ignores.
     """
     model = build_model(seed=seed, kind=kind, wrapped=wrapped, tie=tie, dtype=dtype, **overrides)
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
-    if per_expert or mtp_tensors:
-        _rewrite(folder, per_expert=per_expert, mtp_tensors=mtp_tensors)
+    # What transformers calls the original format has every expert on its own.
+    model.save_pretrained(folder, max_shard_size=max_shard_size, save_original_format=per_expert)
+    if mtp_tensors:
+        _add_mtp_tensors(folder, mtp_tensors)
     if tokenizer:
         save_tokenizer(folder)
     return folder
@@ -186,32 +187,12 @@ def _gain(name: str) -> float:
     return next((gain for pattern, gain in gains.items() if re.search(pattern + "$", name)), 1.0)
 
 
-def _rewrite(folder: Path, *, per_expert: bool, mtp_tensors: int) -> None:
-    """Change how an already written checkpoint names and divides its tensors."""
-    weight_map = {}
-    for i, path in enumerate(sorted(folder.glob("*.safetensors"))):
-        tensors = load_file(path)
-        if per_expert:
-            tensors = _split_experts(tensors)
-        if i == 0:
-            tensors |= {f"mtp.layers.{n}.weight": torch.ones(4, 4) for n in range(mtp_tensors)}
-        save_file(tensors, path, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, path.name)
+def _add_mtp_tensors(folder: Path, count: int) -> None:
+    path = min(folder.glob("*.safetensors"))
+    names = [f"mtp.layers.{i}.weight" for i in range(count)]
+    save_file(load_file(path) | {name: torch.ones(4, 4) for name in names}, path, {"format": "pt"})
     index = folder / "model.safetensors.index.json"
     if index.exists():
         document = json.loads(index.read_text())
-        index.write_text(json.dumps(document | {"weight_map": weight_map}))
-
-
-def _split_experts(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    split = {}
-    for name, tensor in tensors.items():
-        stem, _, kind = name.rpartition(".")
-        if not stem.endswith(".mlp.experts"):
-            split[name] = tensor
-            continue
-        halves = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}[kind]
-        for i, expert in enumerate(tensor):
-            for half, part in zip(halves, expert.chunk(len(halves)), strict=True):
-                split[f"{stem}.{i}.{half}.weight"] = part.contiguous()
-    return split
+        document["weight_map"] |= dict.fromkeys(names, path.name)
+        index.write_text(json.dumps(document))
