@@ -103,18 +103,25 @@ def _check_interface(path: Path, decoder: ort.InferenceSession, manifest: Manife
     """The graph must have exactly the inputs and outputs the manifest promises."""
     dtypes = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
     found = {
-        value.name: (dtypes.get(value.type), len(value.shape))
+        value.name: (dtypes.get(value.type), value.shape)
         for value in (*decoder.get_inputs(), *decoder.get_outputs())
     }
-    ranks = dict(zip(STEP_INPUTS, (2, 3, 1, 1, 1), strict=True))
-    expected: dict[str, tuple[type, int]] = {
-        name: (np.int64, rank) for name, rank in ranks.items()
-    } | {"logits": (np.float32, 2)}
+    sizes = ((0, 0), (3, 0, 0), (0,), (0,), (0,))  # 0: any
+    expected: dict[str, tuple[type, tuple[int | str, ...]]] = {
+        name: (np.int64, shape) for name, shape in zip(STEP_INPUTS, sizes, strict=True)
+    } | {"logits": (np.float32, (0, manifest.vocab_size))}
     for tensor in manifest.state:
-        expected[tensor.input] = expected[tensor.output] = (np.float32, len(tensor.shape))
+        expected[tensor.input] = expected[tensor.output] = (np.float32, tensor.shape)
     for name in sorted(set(found) ^ set(expected)):
         side = "graph" if name in found else "manifest"
         raise EngineError(f"{path}: {name} is only in the {side}; export the engine again")
-    for name, kind in expected.items():
-        if found[name] != kind:
-            raise EngineError(f"{path}: {name} has another dtype or rank than the manifest says")
+    for name, (dtype, shape) in expected.items():
+        if found[name][0] is not dtype or not _fits(found[name][1], shape):
+            raise EngineError(f"{path}: {name} has another dtype or shape than the manifest says")
+
+
+def _fits(found: Sequence[int | str | None], promised: Sequence[int | str]) -> bool:
+    """Whether a graph's shape takes all that the manifest promises; a name stands for any size."""
+    return len(found) == len(promised) and all(
+        not isinstance(dim, int) or dim == size for dim, size in zip(found, promised, strict=True)
+    )

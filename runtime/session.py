@@ -74,10 +74,16 @@ class Session:
         each; ``None`` for a row that was given no token. Raises ``InputError`` or
         ``CapacityError`` before anything is run.
         """
-        if chunk_size < 1:
-            raise InputError(f"chunk_size is {chunk_size}, expected at least 1")
+        _check_chunk_size(chunk_size)
         self._append(rows)
-        return self._run_pending(chunk_size, logits)
+        # A generated token nobody has run yet runs with them; its logits were not asked for.
+        results = self._run_pending(chunk_size, logits)
+        for i, (row, result) in enumerate(zip(rows, results, strict=True)):
+            if len(row) == 0:
+                results[i] = None
+            elif result is not None and logits == "all":
+                results[i] = result[-len(row) :]
+        return results
 
     def decode(self, tokens: Sequence[int | None]) -> list[Logits | None]:
         """Append one token to each row (``None``: leave the row alone); logits [V] per row."""
@@ -100,8 +106,10 @@ class Session:
         """
         if max_new_tokens < 0:
             raise InputError(f"max_new_tokens is {max_new_tokens}, expected at least 0")
+        _check_chunk_size(chunk_size)
         stop = set(self.engine.manifest.eos_token_ids if eos_token_ids is None else eos_token_ids)
-        self._append(prompts or [[]] * self.sequences, room=max(0, max_new_tokens - 1))
+        rows = [[]] * self.sequences if prompts is None else prompts
+        self._append(rows, room=max(0, max_new_tokens - 1))
         self._run_pending(chunk_size, "last")
         fresh: list[list[int]] = [[] for _ in self.tokens]
         live = [row for row, logits in enumerate(self._logits) if logits is not None]
@@ -196,7 +204,8 @@ class Session:
                 results[row] = out[start : start + len(picked)]
                 start += len(picked)
                 if self._lengths[row] == len(self.tokens[row]):
-                    self._logits[row] = results[row][-1]
+                    # A copy: the caller may well change in place what it is given.
+                    self._logits[row] = results[row][-1].copy()
         return results
 
     def _wanted(self, row: int, tokens: list[int], logits: Literal["last", "all"]) -> list[int]:
@@ -204,3 +213,8 @@ class Session:
             return list(range(len(tokens)))
         is_last = self._lengths[row] + len(tokens) == len(self.tokens[row])
         return [len(tokens) - 1] if is_last else []
+
+
+def _check_chunk_size(chunk_size: int) -> None:
+    if chunk_size < 1:
+        raise InputError(f"chunk_size is {chunk_size}, expected at least 1")

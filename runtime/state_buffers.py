@@ -71,6 +71,8 @@ class StateBuffers:
             grown = self._allocate(tensor)
             grown[kept] = self._past[i][kept]
             self._past[i] = grown
+            if i in self._spare:
+                self._spare[i] = self._allocate(tensor)
 
     def _allocate(self, tensor: StateTensor) -> Buffer:
         return np.zeros(tensor.concrete_shape(self.slots, self.capacity), dtype=np.float32)

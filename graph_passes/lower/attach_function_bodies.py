@@ -20,7 +20,7 @@ class AttachFunctionBodies(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Attach what is missing."""
-        called = sorted({node.op_type for node in model.graph if node.domain == DOMAIN})
+        called = sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN})
         modified = False
         for op_type in called:
             modified |= self._try_attach(model, op_type)

@@ -35,7 +35,7 @@ class FoldWeightLayout(ir.passes.InPlacePass):
         weight = node.inputs[0]
         if weight is None or not isinstance(weight.const_value, RecipeTensor):
             return False
-        if len(weight.uses()) > 1 or node.outputs[0].is_graph_output():
+        if len(weight.uses()) > 1 or weight.is_graph_output() or node.outputs[0].is_graph_output():
             return False
         recipe = _rearranged(node, weight.const_value.recipe)
         if recipe is None:

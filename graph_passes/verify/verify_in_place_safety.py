@@ -16,6 +16,8 @@ METADATA_ONLY = {"Shape", "Size"}
 """Ops that look at a tensor's shape, never at its contents."""
 VIEWS = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 """Ops whose output may share the buffer of their first input."""
+COPIES = {"Concat"}
+"""Ops that read a buffer once, into memory of their own, and that no runtime fuses with others."""
 ALIASING_WRITERS = {("TensorScatter", 0, 0)}
 """(op, input, output) whose kernels are written to update a buffer in place."""
 
@@ -23,10 +25,12 @@ ALIASING_WRITERS = {("TensorScatter", 0, 0)}
 class VerifyInPlaceSafety(ir.passes.InPlacePass):
     """Every ``in_place`` row of the layout is read only before it is written.
 
-    A runtime orders independent nodes as it likes, so being listed first is no proof. With P the
-    past input, O the present output and W the node that writes O, one buffer is safe if
+    A runtime orders independent nodes as it likes, so being listed first is no proof. It drops and
+    fuses nodes too (``Cast`` to the same type, ``MatMul`` and ``Add``), so W may come to read what
+    its ancestors read. With P the past input, O the present output and W the node that writes O,
+    one buffer is safe if
 
-    1. every node that reads P (or a view of P) and is not W is an ancestor of W, and
+    1. every node that reads P (or a view of P) and is not W copies P and is an ancestor of W, and
     2. W does not read P, or reads it at an input its kernel may alias with that output.
 
     Function bodies are inlined first, so the proof is about what runs. A node with subgraphs
@@ -90,6 +94,11 @@ def _prove(tensor: StateTensor, past: ir.Value, present: ir.Value, owner: Owners
             raise PassError(
                 f"{where}: {_label(reader)} may read the buffer after {_label(writer)} wrote it; "
                 "use two buffers (update = swap)"
+            )
+        elif reader.op_type not in COPIES | VIEWS:
+            raise PassError(
+                f"{where}: {_label(reader)} reads the buffer and may be fused into "
+                f"{_label(writer)}, which writes it; use two buffers (update = swap)"
             )
 
 

@@ -94,6 +94,8 @@ def _row(row: object, where: str) -> StateTensor:
         )
     if row["dtype"] != "float32":
         raise EngineError(f"{where}.dtype: expected float32, found {row['dtype']!r:.40}")
+    if row["layer"] < 0 or not row["input"] or not row["output"]:
+        raise EngineError(f"{where}: expected a layer from 0 up and names that are not empty")
     return StateTensor(**{**row, "shape": _shape(row["shape"], where)})
 
 
@@ -105,4 +107,6 @@ def _shape(shape: Sequence[object], where: str) -> tuple[int | str, ...]:
             )
     if len(shape) < 2 or shape[0] != SLOTS or SLOTS in shape[1:]:
         raise EngineError(f"{where}.shape: expected {SLOTS} as the leading dimension only")
+    if shape.count(CAPACITY) > 1:
+        raise EngineError(f"{where}.shape: expected {CAPACITY} once at most")
     return tuple(cast("Sequence[int | str]", shape))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -39,35 +40,35 @@ __all__ = [
 ]
 
 Feeds = Mapping[str, Array]
-Attributes = tuple[tuple[str, int | float], ...]
+Attributes = Mapping[str, int | float]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_op(
     op: OpDefinition,
     feeds: Feeds,
+    attributes: Attributes | None = None,
     *,
     constants: tuple[str, ...] = (),
     optimized: bool = True,
-    **attributes: int | float,
 ) -> tuple[Array, ...]:
     """Run ``op`` and return its outputs in declared order.
 
     Inputs named in ``constants`` are stored in the model as initializers.
     """
-    wanted = tuple(sorted(attributes.items()))
+    attributes = attributes or {}
     if constants:
         baked = {name: feeds[name] for name in constants}
-        session = _session(_model(op, feeds, wanted, baked), optimized)
+        session = _session(_model(op, feeds, attributes, baked), optimized)
     else:
-        dtypes = tuple(feeds[port.name].dtype.name for port in op.inputs)
-        session = _cached_session(op.name, wanted, dtypes, optimized)
+        dtypes = tuple(feeds[port.name].dtype for port in op.inputs)
+        session = _cached_session(op.name, tuple(attributes.items()), dtypes, optimized)
     return _run(session, {name: feeds[name] for name in feeds if name not in constants})
 
 
-def peak_growth(op: OpDefinition, feeds: Feeds, folder: Path, **attributes: int | float) -> int:
+def peak_growth(op: OpDefinition, feeds: Feeds, attributes: Attributes, folder: Path) -> int:
     """Bytes by which running ``op`` raises the peak memory of a process holding its inputs."""
-    model = _model(op, feeds, tuple(sorted(attributes.items())), {})
+    model = _model(op, feeds, attributes, {})
     job = folder / "job.pickle"
     job.write_bytes(pickle.dumps((model, dict(feeds))))
     command = [sys.executable, "-m", "tests.kernels.op_runner", str(job)]
@@ -105,11 +106,14 @@ def poison_padding(feeds: Feeds, *names: str) -> dict[str, Array]:
 
 @cache
 def _cached_session(
-    name: str, attributes: Attributes, dtypes: tuple[str, ...], optimized: bool
+    name: str,
+    attributes: tuple[tuple[str, int | float], ...],
+    dtypes: tuple[np.dtype[Any], ...],
+    optimized: bool,
 ) -> onnxruntime.InferenceSession:
     op = DEFINITIONS[name]
     samples = {port.name: np.empty(0, dtype) for port, dtype in zip(op.inputs, dtypes, strict=True)}
-    return _session(_model(op, samples, attributes, {}), optimized)
+    return _session(_model(op, samples, dict(attributes), {}), optimized)
 
 
 def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feeds) -> bytes:
@@ -127,13 +131,9 @@ def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feed
         helper.make_tensor_value_info(port.name, TensorProto.FLOAT, port.shape.split(","))
         for port in op.outputs
     ]
-    node = helper.make_node(
-        op.name,
-        [port.name for port in op.inputs],
-        [port.name for port in op.outputs],
-        domain=DOMAIN,
-        **dict(attributes),
-    )
+    names = [port.name for port in op.inputs], [port.name for port in op.outputs]
+    node = helper.make_node(op.name, *names, domain=DOMAIN)
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
     initializers = [numpy_helper.from_array(array, name) for name, array in baked.items()]
     model = helper.make_model(
         helper.make_graph([node], "one_op", inputs, outputs, initializers),
@@ -145,7 +145,8 @@ def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feed
         ir_version=11,
     )
     onnx.checker.check_model(model, full_check=not baked)
-    return model.SerializeToString()
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _session(model: bytes, optimized: bool) -> onnxruntime.InferenceSession:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,10 +16,9 @@ from tests.kernels.op_runner import (
     poison_padding,
     run_op,
 )
-from tests.oracles import Array
 from tests.oracles.gated_attention import gated_attention
 
-Case = dict[str, Array]
+Case = dict[str, Any]
 PER_TOKEN = ("q_gate", "k", "v", "cos", "sin")
 
 
@@ -63,8 +64,8 @@ def poison(case: Case) -> Case:
     return poisoned
 
 
-def check(case: Case, *, optimized: bool = True, **attributes: float) -> None:
-    o, *present = run_op(GATED_ATTENTION, case, optimized=optimized, **attributes)
+def check(case: Case, *, optimized: bool = True, **attributes: Any) -> None:
+    o, *present = run_op(GATED_ATTENTION, case, attributes, optimized=optimized)
     expected_o, *expected_present = gated_attention(**case, **attributes)
     assert_close(o, expected_o)
     assert not o[is_padding(o.shape[1], case["lengths"])].any()

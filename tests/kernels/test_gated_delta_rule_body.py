@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.kernels.op_runner import (
 from tests.oracles import Array, silu
 from tests.oracles.gated_delta_rule import gated_delta_rule
 
-Case = dict[str, Array]
+Case = dict[str, Any]
 Rng = np.random.Generator
 
 
@@ -28,7 +29,8 @@ def with_cosine(cosine: float) -> Callable[[Rng, tuple[int, ...]], Array]:
 
     def keys(rng: Rng, shape: tuple[int, ...]) -> Array:
         common, own = rng.normal(size=(shape[0], 1, *shape[2:])), rng.normal(size=shape)
-        return np.sqrt(cosine) * common + np.sqrt(1 - cosine) * own
+        mixture: Array = np.sqrt(cosine) * common + np.sqrt(1 - cosine) * own
+        return mixture
 
     return keys
 
@@ -113,8 +115,8 @@ def make_case(
     return single | {"lengths": np.array(lengths, np.int64)}
 
 
-def check(case: Case, *, optimized: bool = True, **attributes: float) -> None:
-    o, new_state = run_op(GATED_DELTA_RULE, case, optimized=optimized, **attributes)
+def check(case: Case, *, optimized: bool = True, **attributes: Any) -> None:
+    o, new_state = run_op(GATED_DELTA_RULE, case, attributes, optimized=optimized)
     expected_o, expected_state = gated_delta_rule(**case, **attributes)
     assert_close(o, expected_o)
     assert_close(new_state, expected_state, Quantity.STATE)

@@ -59,7 +59,7 @@ def poison_unchosen(case: Case, top_k: int) -> Case:
 def check(
     case: Case, top_k: int, *, constants: tuple[str, ...] = (), optimized: bool = True
 ) -> None:
-    (y,) = run_op(SPARSE_MOE, case, constants=constants, optimized=optimized, top_k=top_k)
+    (y,) = run_op(SPARSE_MOE, case, {"top_k": top_k}, constants=constants, optimized=optimized)
     assert_close(y, sparse_moe(**case, top_k=top_k))
     assert not y[is_padding(y.shape[1], case["lengths"])].any()
 
@@ -106,9 +106,9 @@ def test_a_batch_of_empty_rows(T: int) -> None:
 
 def test_a_bad_token_does_not_touch_the_others() -> None:
     case = make_case(7, T=5, lengths=[5, 5])
-    (clean,) = run_op(SPARSE_MOE, case, top_k=2)
+    (clean,) = run_op(SPARSE_MOE, case, {"top_k": 2})
     case["x"][0, 2] = np.nan
-    (y,) = run_op(SPARSE_MOE, case, top_k=2)
+    (y,) = run_op(SPARSE_MOE, case, {"top_k": 2})
     good = np.ones(y.shape[:2], bool)
     good[0, 2] = False
     assert_same_bits(y[good], clean[good])
@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_tokens_times_weights(dtype: type, tmp_path: P
     case = make_case(12, T=512, experts=64, dims=(1024, 256))
     for name in ("gate_up", "down"):
         case[name] = case[name].astype(dtype)
-    assert peak_growth(SPARSE_MOE, case, tmp_path, top_k=8) < 100e6
+    assert peak_growth(SPARSE_MOE, case, {"top_k": 8}, tmp_path) < 100e6
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

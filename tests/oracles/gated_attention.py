@@ -52,8 +52,8 @@ def gated_attention(
 
 
 def _rms(heads: Doubles, scale: Array, eps: float) -> Doubles:
-    mean_square = np.square(heads).mean(axis=-1, keepdims=True)
-    return heads / np.sqrt(mean_square + eps) * doubles(scale)
+    root_mean_square: Doubles = np.sqrt(np.square(heads).mean(axis=-1, keepdims=True) + eps)
+    return heads / root_mean_square * doubles(scale)
 
 
 def _rotate(heads: Doubles, cos: Doubles, sin: Doubles) -> Doubles:

@@ -44,4 +44,5 @@ def gated_delta_rule(
 
 
 def _unit(heads: Doubles, eps: float) -> Doubles:
-    return heads / np.sqrt(np.square(heads).sum(axis=-1, keepdims=True) + eps)
+    norm: Doubles = np.sqrt(np.square(heads).sum(axis=-1, keepdims=True) + eps)
+    return heads / norm

@@ -137,12 +137,17 @@ def _check_fields(document: Mapping[str, Any], source: str) -> None:
     unknown = sorted(set(document) - set(_FIELD_TYPES))
     if unknown:
         raise EngineError(f"{source}: unknown field {unknown[0]!r:.60}; export the engine again")
-    for name in ("vocab_size", "max_positions"):
+    for name in ("vocab_size", "max_positions", "op_library_version"):
         if not 0 < document[name] < 2**31:
             raise EngineError(f"{source}: {name} is {document[name]}, expected a positive integer")
     for token in document["eos_token_ids"]:
         if type(token) is not int or not 0 <= token < document["vocab_size"]:
             raise EngineError(f"{source}: eos_token_ids holds {token!r:.40}, expected token ids")
+    for kind, count in document["not_exported"].items():
+        if type(count) is not int or count < 0:
+            raise EngineError(
+                f"{source}: not_exported[{kind!r:.40}] is {count!r:.40}, expected a count"
+            )
 
 
 def _file_entry(row: object, where: str) -> FileEntry:
@@ -163,5 +168,6 @@ def _file_entry(row: object, where: str) -> FileEntry:
 def _is_inside(path: str) -> bool:
     """Whether a path from an untrusted manifest stays in its folder on every platform."""
     pure = PurePosixPath(path)
-    plain = path == str(pure) and "\\" not in path and ":" not in path and "\0" not in path
+    # Not printable: NUL and lone surrogates, for which opening a file raises ValueError.
+    plain = path == str(pure) and "\\" not in path and ":" not in path and path.isprintable()
     return plain and not pure.is_absolute() and ".." not in pure.parts and pure.parts != ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from deltaport.errors import EngineError
@@ -27,7 +28,10 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
     if not root.is_dir():
         raise EngineError(f"{root}: no such engine folder; make one with: deltaport export")
     try:
-        if path.stat().st_size > MANIFEST_LIMIT:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+            raise EngineError(f"{path}: not a regular file; export the engine again")
+        if status.st_size > MANIFEST_LIMIT:
             raise EngineError(f"{path}: larger than {MANIFEST_LIMIT >> 20} MiB, not a manifest")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -47,7 +51,8 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
 
 def _check_file(root: Path, entry: FileEntry, checksums: bool) -> None:
     path = root / entry.path
-    if not path.resolve().is_relative_to(root.resolve()):
+    # Path.resolve raises RuntimeError for a link to itself, before Python 3.13.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise EngineError(f"{path}: a link that leaves the engine folder; refusing to open it")
     try:
         size = path.stat().st_size

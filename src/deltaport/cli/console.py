@@ -1,0 +1,95 @@
+"""Where output goes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from deltaport.errors import OutputError
+
+from .formatting import one_line, terminal_safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+__all__ = ["console", "print_error", "print_table", "waiting", "write_text"]
+
+_PIPED_WIDTH = 160
+"""Columns where there is no terminal to ask: nothing of ours is wider, so nothing is wrapped."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that styles terminals only, and never interprets or wraps our text."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPED_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_error(message: str) -> None:
+    """``error: message`` on stderr, as one line whatever the message holds."""
+    from rich.text import Text
+
+    line = Text.assemble(("error:", "bold red"), " ", one_line(message))
+    console(stderr=True).print(line, soft_wrap=True)
+
+
+def print_table(title: str, rows: Iterable[tuple[str, ...]], *, numbers: int = 0) -> None:
+    """A titled table on stdout whose last ``numbers`` columns align to the right."""
+    from rich.text import Text
+
+    rows = list(rows)
+    if not rows:
+        return
+    out = console()
+    with _write_failures():
+        out.print(Text(one_line(title), "bold"), soft_wrap=True)
+        out.print(_grid(rows, numbers))
+
+
+def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    columns = len(rows[0])
+    for i in range(columns):
+        right = i >= columns - numbers
+        grid.add_column(justify="right" if right else "left", overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        first, *rest = (one_line(cell) for cell in row)
+        grid.add_row(Text(f"  {first}", "cyan"), *(Text(cell) for cell in rest))
+    return grid
+
+
+def write_text(text: str) -> None:
+    """Write to stdout at once. On a terminal, control characters cannot take it over."""
+    with _write_failures():
+        sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+
+
+@contextmanager
+def waiting(what: str, *, quiet: bool) -> Iterator[None]:
+    """Show a spinner on a terminal while the block runs."""
+    err = console(stderr=True)
+    if quiet or not err.is_terminal:
+        yield
+        return
+    with err.status(what):
+        yield
+
+
+@contextmanager
+def _write_failures() -> Iterator[None]:
+    """A full disk behind ``>`` is the user's to solve; a closed pipe is nobody's."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written: {error.strerror}") from None

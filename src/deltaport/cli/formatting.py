@@ -1,0 +1,72 @@
+"""Numbers as people read them, and text as terminals can take it."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = [
+    "format_bytes",
+    "format_count",
+    "format_seconds",
+    "one_line",
+    "plural",
+    "terminal_safe",
+]
+
+
+def format_bytes(count: int) -> str:
+    """Three digits in decimal units, as disks are sold: 512 B, 1.23 kB, 45.6 GB."""
+    return f"{count} B" if count < 1000 else _scaled(count, ("kB", "MB", "GB", "TB", "PB", "EB"))
+
+
+def format_count(count: int) -> str:
+    """Three digits: 512, 1.23 k, 45.6 M, 35 B."""
+    return str(count) if count < 1000 else _scaled(count, ("k", "M", "B", "T", "P", "E"))
+
+
+def _scaled(count: int, units: tuple[str, ...]) -> str:
+    value = float(count)
+    for unit in units:
+        value /= 1000
+        # 999.5 rounds to a fourth digit, so it belongs to the next unit.
+        if value < 999.5 or unit == units[-1]:
+            return f"{_three_digits(value)} {unit}"
+    raise AssertionError("the last unit takes everything")
+
+
+def _three_digits(value: float) -> str:
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 2
+    text = f"{value:.{digits}f}"
+    return f"{value:.{max(0, digits - 1)}f}" if len(text.replace(".", "")) > 3 else text
+
+
+def format_seconds(seconds: float) -> str:
+    """As precise as is of use: 0.04 s, 12.3 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def plural(count: int, noun: str, plural_noun: str | None = None) -> str:
+    """``1 layer``, ``40 layers``, ``248,320 tokens``."""
+    return f"{count:,} {noun if count == 1 else plural_noun or noun + 's'}"
+
+
+def one_line(text: str) -> str:
+    """Escape whatever does not print: file names and files are free to hold line breaks."""
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def terminal_safe(text: str) -> str:
+    """Like :func:`one_line`, but line breaks and tabs stay: text for a terminal to show."""
+    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,67 @@
+"""Engines against transformers: logits at every position, final state, greedy tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from deltaport.numerics import Quantity, relative_error, tolerance
+from deltaport.runtime import Session
+from tests.parity.conftest import Row, Subject
+from tests.parity.oracle import GREEDY_TOKENS, Reference
+
+LENGTHS = (1, 2, 63, 64, 65, 129, 200)
+REPEATED = 100
+CHUNKS = (512, 64, 17, 1)
+
+
+@pytest.fixture(scope="module")
+def references(subject: Subject) -> list[Reference]:
+    oracle, seed = subject.oracle, subject.case.seed
+    references = [oracle.prompt_with_margin(seed, length) for length in LENGTHS]
+    return [*references, oracle.prompt_with_margin(seed, REPEATED, repeat=True)]
+
+
+def test_engine_agrees_with_transformers(
+    subject: Subject, references: list[Reference], report: list[Row]
+) -> None:
+    worst: dict[str, float] = defaultdict(float)
+    matched = 0
+    for reference in references:
+        for chunk_size in CHUNKS:
+            session = subject.engine.session()
+            (logits,) = session.prefill([reference.prompt], chunk_size=chunk_size, logits="all")
+            assert logits is not None
+            where = f"{len(reference.prompt)} tokens in chunks of {chunk_size}"
+
+            error = relative_error(logits, reference.logits)
+            assert error <= tolerance(Quantity.LOGITS).relative, f"{where}: logits off by {error:g}"
+            worst["logits"] = max(worst["logits"], error)
+
+            for kind, error in _state_errors(session, reference).items():
+                assert error <= tolerance(Quantity.OUTPUT).relative, f"{where}: {kind} {error:g}"
+                worst[kind] = max(worst[kind], error)
+
+            (greedy,) = session.generate(max_new_tokens=GREEDY_TOKENS, eos_token_ids=())
+            assert greedy == reference.greedy, where
+            matched += 1
+    report.append(
+        (
+            subject.case.name,
+            *(f"{worst[kind]:.1e}" for kind in ("logits", "conv", "recurrent", "kv")),
+            f"{matched} x {GREEDY_TOKENS} equal",
+            f"{min(reference.margin for reference in references):.1e}",
+        )
+    )
+
+
+def _state_errors(session: Session, reference: Reference) -> dict[str, float]:
+    """Largest error per kind of state, over all layers."""
+    errors: dict[str, float] = defaultdict(float)
+    for tensor in session.state.layout:
+        ours, theirs = session.state[tensor.input], reference.state[tensor.input]
+        if tensor.kind == "kv":
+            ours = ours[:, :, : len(reference.prompt)]
+        errors[tensor.kind] = max(errors[tensor.kind], relative_error(ours, theirs))
+    return errors
