@@ -1,0 +1,1 @@
+"""Tests of the graph passes, on graphs written as text."""

@@ -1,0 +1,1 @@
+"""Tests of the runtime, on an engine small enough to compute by hand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 __all__ = [
     "format_bytes",
@@ -64,8 +65,15 @@ def one_line(text: str) -> str:
 
 
 def terminal_safe(text: str) -> str:
-    """Like :func:`one_line`, but line breaks and tabs stay: text for a terminal to show."""
-    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
+    """Escape control characters other than line breaks and tabs: text for a terminal to show.
+
+    More stays than in :func:`one_line`: joiners in emoji and wide spaces are not printable to
+    Python, but are harmless and part of what people write.
+    """
+    return "".join(
+        _escape(c) if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c
+        for c in text
+    )
 
 
 def _escape(character: str) -> str:
