@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt
 setup: $(READY) ## make the virtual environment and install deltaport into it
 
 demo: $(READY) ## small checkpoint -> engine -> generated tokens -> parity with transformers
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from ml_dtypes import bfloat16
 
-from deltaport.exporter.bind_weights import bind_weights
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.model_size import parameter_shapes
+from deltaport.exporter.model_size import parameter_shapes, stored_as_float32
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.recipe import Recipe
-from deltaport.exporter.trace import trace
 from deltaport.exporter.weight_names import bind
-from deltaport.exporter.write_package import Progress, weight_bytes, write_package
-from deltaport.graph_passes.pipeline import default_pipeline
 from deltaport.graph_passes.target_capabilities import target_named
 from deltaport.package import AtomicFolder, Manifest
 
@@ -30,12 +25,11 @@ StorageDtype = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES: tuple[StorageDtype, ...] = ("auto", "float32", "bfloat16", "float16")
 """How matrices are stored; ``auto`` keeps what the checkpoint stores."""
 
-_TORCH_DTYPES = {
-    np.dtype(np.float32): torch.float32,
-    np.dtype(np.float16): torch.float16,
-    np.dtype(bfloat16): torch.bfloat16,
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(bfloat16),
 }
-_NUMPY_DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": bfloat16}
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class ExportEvents:
 
     stage: Callable[[str], None] = lambda _: None
     weights: Callable[[int], None] = lambda _: None
-    wrote: Progress = lambda _: None
+    wrote: Callable[[int], None] = lambda _: None
 
 
 def export_checkpoint(
@@ -70,8 +64,18 @@ def export_checkpoint(
     spec = ModelSpec.from_checkpoint(folder, accept_fields=accept_fields)
     with Checkpoint.open(folder) as weights:
         binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
+        storage = {name: _storage(name, recipe, dtype) for name, recipe in binding.recipes.items()}
         events.stage("tracing the model")
-        model, layout = trace(spec, lambda name: _storage(name, binding.recipes[name], dtype))
+        # Only now: torch and onnx take seconds to import, and what is wrong with a checkpoint
+        # should be said at once.
+        import torch
+
+        from deltaport.exporter.bind_weights import bind_weights
+        from deltaport.exporter.trace import trace
+        from deltaport.exporter.write_package import weight_bytes, write_package
+        from deltaport.graph_passes.pipeline import default_pipeline
+
+        model, layout = trace(spec, lambda name: getattr(torch, storage[name].name))
         bind_weights(model.graph, binding.recipes)
         events.stage("running passes")
         model = default_pipeline(layout, capabilities)(model).model
@@ -83,7 +87,7 @@ def export_checkpoint(
             spec=spec,
             layout=layout,
             target=capabilities,
-            dtype=dtype,
+            dtype=_name_of_matrix_dtypes(storage, binding.recipes),
             not_exported={kind: len(names) for kind, names in binding.not_exported.items()},
             checkpoint=folder,
             source=weights,
@@ -92,8 +96,19 @@ def export_checkpoint(
         )
 
 
-def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> torch.dtype:
-    if len(recipe.shape) < 2 or name.endswith("conv1d.weight"):
-        return torch.float32
-    chosen = recipe.dtype if dtype == "auto" else np.dtype(_NUMPY_DTYPES[dtype])
-    return _TORCH_DTYPES[chosen]
+def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> np.dtype[Any]:
+    if stored_as_float32(name, recipe.shape):
+        return np.dtype(np.float32)
+    return recipe.dtype if dtype == "auto" else _NUMPY_DTYPES[dtype]
+
+
+def _name_of_matrix_dtypes(
+    storage: Mapping[str, np.dtype[Any]], recipes: Mapping[str, Recipe]
+) -> str:
+    """``bfloat16``, or ``bfloat16+float32`` if the matrices of a checkpoint differ."""
+    matrices = {
+        dtype.name
+        for name, dtype in storage.items()
+        if not stored_as_float32(name, recipes[name].shape)
+    }
+    return "+".join(sorted(matrices))

@@ -23,6 +23,7 @@ __all__ = [
     "role_of",
     "state_bytes_per_sequence",
     "state_bytes_per_token",
+    "stored_as_float32",
 ]
 
 Shape = tuple[int, ...]
@@ -98,6 +99,14 @@ def role_of(name: str) -> str:
     if parts[:2] == ["model", "layers"] and len(parts) > 3:
         local = ".".join(parts[3:])
     return _ROLES[local]
+
+
+def stored_as_float32(name: str, shape: Shape) -> bool:
+    """Whether engines store a parameter as float32 whatever the dtype of the matrices.
+
+    Norms, gates and convolution taps: that loses nothing and costs next to nothing.
+    """
+    return len(shape) < 2 or name.endswith("conv1d.weight")
 
 
 def parameter_count(spec: ModelSpec) -> int:

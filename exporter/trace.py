@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 import torch
@@ -64,9 +66,7 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
         {0: rows},
         state_dims,
     )
-    with warnings.catch_warnings():
-        # torch warns about its own internals on every export.
-        warnings.simplefilter("ignore")
+    with _quiet_torch():
         program = torch.export.export(decoder, inputs, dynamic_shapes=dims, strict=False)
         exported = torch.onnx.export(
             program, dynamo=True, optimize=False, opset_version=BODY_OPSET, verbose=False
@@ -77,6 +77,20 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     model.producer_name, model.producer_version = "deltaport", None
     _name_interface(model, layout)
     return model, layout
+
+
+@contextlib.contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Hold back what torch says about its own internals on every export."""
+    logger = logging.getLogger("torch.onnx._internal.exporter")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:

@@ -157,10 +157,17 @@ def _copy_files(checkpoint: Path, folder: Path) -> list[FileEntry]:
         path = checkpoint / name
         if not path.is_file():
             continue
-        if path.stat().st_size > COPY_LIMIT:
-            raise CheckpointError(f"{path}: larger than {COPY_LIMIT >> 20} MiB, not a {name}")
-        entries.append(_write(folder / name, iter([path.read_bytes()])))
+        entries.append(_write(folder / name, iter([_read_small(path)])))
     return entries
+
+
+def _read_small(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > COPY_LIMIT:
+            raise CheckpointError(f"{path}: larger than {COPY_LIMIT >> 20} MiB, not a {path.name}")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _write(path: Path, chunks: Iterator[bytes | memoryview]) -> FileEntry:

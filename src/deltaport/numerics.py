@@ -15,6 +15,8 @@ the gap above 1.0). Where the figures come from:
   of thousands is four deviations out, 32 u. Old errors never grow, as every update contracts.
   The sums inside a chunk are shorter than 256 terms and add no more than that again. In float32:
   3.8e-6. (Folding token by token in float32 may drift ten times as far where nothing decays.)
+* ``MODEL_STATE``: what the whole model carries, layer by layer. Each layer's state is made from a
+  residual stream that is itself an OUTPUT, so it is bounded like one.
 * ``LOGITS``: what the whole model returns. In float32 it is 1e-4 (1,678 u), the promise made to
   users: five OUTPUT bounds, as the residual stream averages the errors of its layers. In the
   half types storage rounds each layer's few tensors independently, a random walk of about 256
@@ -44,6 +46,7 @@ class Quantity(StrEnum):
 
     OUTPUT = "output"
     STATE = "state"
+    MODEL_STATE = "model_state"
     LOGITS = "logits"
 
 
@@ -58,10 +61,16 @@ class Tolerance:
         return relative_error(actual, expected) <= self.relative
 
 
-_HALF_UNITS = {Quantity.OUTPUT: 4, Quantity.STATE: 4, Quantity.LOGITS: 16}
+_HALF_UNITS = {
+    Quantity.OUTPUT: 4,
+    Quantity.STATE: 4,
+    Quantity.MODEL_STATE: 4,
+    Quantity.LOGITS: 16,
+}
 _POLICY = {
     ("float32", Quantity.OUTPUT): Tolerance(320 * UNIT_ROUNDOFF["float32"]),
     ("float32", Quantity.STATE): Tolerance(64 * UNIT_ROUNDOFF["float32"]),
+    ("float32", Quantity.MODEL_STATE): Tolerance(320 * UNIT_ROUNDOFF["float32"]),
     ("float32", Quantity.LOGITS): Tolerance(1e-4),
 } | {
     (dtype, quantity): Tolerance(units * UNIT_ROUNDOFF[dtype])

@@ -43,15 +43,27 @@ CASES = (
     Case(
         "dense, irregular layers, attention bias",
         5,
-        {"kind": "dense", "layer_types": _IRREGULAR, "num_hidden_layers": 5,
-         "attention_bias": True},
+        {
+            "kind": "dense",
+            "layer_types": _IRREGULAR,
+            "num_hidden_layers": 5,
+            "attention_bias": True,
+        },
     ),  # fmt: skip
     Case("vision-language moe", 6, {"wrapped": True, "mtp_tensors": 2, "max_shard_size": "200KB"}),
     Case("moe, one tensor per expert, tied", 7, {"per_expert": True, "tie": True}),
     Case("moe, stored as bf16", 8, {"dtype": torch.bfloat16}),
-    Case("moe, stored as fp16, full-head rotary", 9, {
-        "dtype": torch.float16,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6,
-                            "partial_rotary_factor": 1.0, "mrope_section": [6, 5, 5]},
-    }),  # fmt: skip
+    Case(
+        "moe, stored as fp16, full-head rotary",
+        9,
+        {
+            "dtype": torch.float16,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "partial_rotary_factor": 1.0,
+                "mrope_section": [6, 5, 5],
+            },
+        },
+    ),  # fmt: skip
 )

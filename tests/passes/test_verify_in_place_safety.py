@@ -7,17 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 import pytest
-from onnx import helper
 
-from deltaport.custom_ops.definitions import (
-    BODY_OPSET,
-    CAUSAL_CONV1D,
-    DOMAIN,
-    DOMAIN_VERSION,
-    GATED_ATTENTION,
-    GATED_DELTA_RULE,
-    OpDefinition,
-)
 from deltaport.errors import PassError
 from deltaport.graph_passes.verify.verify_in_place_safety import VerifyInPlaceSafety
 from deltaport.state_layout import StateLayout, StateTensor, StateUpdate
@@ -109,22 +99,29 @@ UNSAFE = {
     ),
     "a reader of a view": (
         "Relu",
-        f"""{HEAD} => (float[B,8,4] o, float[X,4] y) {{
-            shape = Constant<value_ints = [-1, 4]>()
-            view = Reshape(p, shape)
+        f"""{HEAD} => (float[B,8,4] o, float[B,8,4] y) {{
+            view = Identity(p)
             y = Relu(view)
-            o = TensorScatter<axis = 1>(p, u, n)
+            o = TensorScatter<axis = 1>(view, u, n)
         }}""",
     ),
     "a reader of a view of a view": (
-        "Squeeze|Relu",
+        "Relu",
         f"""{HEAD} => (float[B,8,4] o, float[B,8,4] y) {{
             axis = Constant<value_ints = [0]>()
             wide = Unsqueeze(p, axis)
             same = Squeeze(wide, axis)
             y = Relu(same)
-            {WINDOW.replace("axis =", "axis1 =")}
-            o = Slice(all, start, end, axis1)
+            o = TensorScatter<axis = 1>(same, u, n)
+        }}""",
+    ),
+    "a view after the write": (
+        "Reshape",
+        f"""{HEAD} => (float[B,8,4] o, float[X,4] y) {{
+            o = TensorScatter<axis = 1>(p, u, n)
+            shape = Constant<value_ints = [-1, 4]>()
+            view = Reshape(p, shape)
+            y = Relu(view)
         }}""",
     ),
     "a view that is returned": (
@@ -148,7 +145,7 @@ UNSAFE = {
             view = Identity(p)
             y = If (c) <then_branch = a () => (float[B,8,4] s) {{ s = Relu(view) }},
                         else_branch = b () => (float[B,8,4] t) {{ t = Neg(u) }}>
-            o = TensorScatter<axis = 1>(p, u, n)
+            o = TensorScatter<axis = 1>(view, u, n)
         }}""",
     ),
     "a branch in a branch that captures it": (
@@ -278,35 +275,5 @@ def test_function_bodies_are_looked_into() -> None:
 
 def test_an_op_without_body_is_not_trusted() -> None:
     model = parse_graph("g (float[N] p) => (float[N] o) { o = ai.deltaport.CausalConv1d(p) }")
-    with pytest.raises(PassError, match="CausalConv1d .* reads and writes"):
+    with pytest.raises(PassError, match=r"CausalConv1d .* reads and writes"):
         verify(model)
-
-
-def calling(op: OpDefinition) -> ir.Model:
-    """A model of one call of ``op``, with its shipped body."""
-    kinds = {"float": 1, "int64": 7, "T": 1}
-    inputs, outputs = (
-        [helper.make_tensor_value_info(p.name, kinds[p.dtype], p.shape.split(",")) for p in ports]
-        for ports in (op.inputs, op.outputs)
-    )
-    names = [port.name for port in op.inputs], [port.name for port in op.outputs]
-    graph = helper.make_graph(
-        [helper.make_node(op.name, *names, domain=DOMAIN)], "g", inputs, outputs
-    )
-    opsets = [helper.make_opsetid("", BODY_OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
-    return ir.from_proto(
-        helper.make_model(graph, functions=[op.function], opset_imports=opsets, ir_version=12)
-    )
-
-
-def test_the_shipped_convolution_updates_in_place() -> None:
-    verify(calling(CAUSAL_CONV1D), ("state", "new_state"))
-
-
-def test_the_shipped_attention_updates_in_place() -> None:
-    verify(calling(GATED_ATTENTION), ("past_key", "present_key"), ("past_value", "present_value"))
-
-
-def test_the_shipped_delta_rule_does_not() -> None:
-    with pytest.raises(PassError, match=r"state -> new_state: If .* \(update = swap\)"):
-        verify(calling(GATED_DELTA_RULE), ("state", "new_state"))

@@ -112,12 +112,12 @@ def test_a_missing_tensor_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(INPUTS)[:5])
 def test_a_missing_step_input_is_found(name: str) -> None:
-    with pytest.raises(PassError, match="graph inputs are .* expected"):
+    with pytest.raises(PassError, match=r"graph inputs are .* expected"):
         verify({key: kind for key, kind in INPUTS.items() if key != name})
 
 
 def test_missing_logits_are_found() -> None:
-    with pytest.raises(PassError, match="graph outputs are .* expected"):
+    with pytest.raises(PassError, match=r"graph outputs are .* expected"):
         verify(outputs={key: kind for key, kind in OUTPUTS.items() if key != "logits"})
 
 

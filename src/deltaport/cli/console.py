@@ -46,9 +46,12 @@ def print_table(title: str, rows: Iterable[tuple[str, ...]], *, numbers: int = 0
     if not rows:
         return
     out = console()
-    with _write_failures():
+    with out.capture() as captured:
         out.print(Text(one_line(title), "bold"), soft_wrap=True)
         out.print(_grid(rows, numbers))
+    # rich fills every cell up to the width of its column; at the end of a line nobody wants that.
+    lines = (line.rstrip() + "\n" for line in captured.get().splitlines())
+    _write("".join(lines))
 
 
 def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
@@ -68,8 +71,15 @@ def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
 
 def write_text(text: str) -> None:
     """Write to stdout at once. On a terminal, control characters cannot take it over."""
+    _write(terminal_safe(text) if sys.stdout.isatty() else text)
+
+
+def _write(text: str) -> None:
     with _write_failures():
-        sys.stdout.write(terminal_safe(text) if sys.stdout.isatty() else text)
+        try:
+            sys.stdout.write(text)
+        except UnicodeEncodeError as error:  # an old locale: better some "?" than no text
+            sys.stdout.write(text.encode(error.encoding, "replace").decode(error.encoding))
         sys.stdout.flush()
 
 

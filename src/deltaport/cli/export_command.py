@@ -22,11 +22,12 @@ _NEEDED = ("ml_dtypes", "onnx", "onnx_ir", "onnxscript", "torch")
 
 
 @click.command(
+    short_help="Compile a checkpoint folder into an engine folder.",
     epilog="""\b
 Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
-"""
+""",
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(

@@ -20,12 +20,13 @@ __all__ = ["run"]
 
 
 @click.command(
+    short_help="Continue a prompt with an engine folder.",
     epilog="""\b
 Examples:
   deltaport run qwen.engine -p "Once upon a time" -n 64
   deltaport run qwen.engine -p - < prompt.txt > story.txt
   deltaport run qwen.engine --ids "1,2,3" --quiet
-"""
+""",
 )
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option("-p", "--prompt", metavar="TEXT", help="Text to continue; '-' reads it from stdin.")

@@ -28,11 +28,13 @@ class AtomicFolder:
     """
 
     def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        self.target = Path(target).resolve()
+        # Not Path.resolve, which raises RuntimeError for a link to itself, before Python 3.13.
+        self.target = Path(os.path.realpath(target))
         self.overwrite = overwrite
         self.path = self.target.parent / f".{self.target.name}.{os.getpid()}.partial"
         self._replaced = self.target.parent / f".{self.target.name}.replaced"
         self._lock: int | None = None
+        self._made = False
 
     def __enter__(self) -> Self:
         try:
@@ -40,10 +42,14 @@ class AtomicFolder:
             self._clear_dead_siblings()
             self._check_target()
             self.path.mkdir()
+            self._made = True
             self._lock = os.open(self.path / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise self._output_error(error) from None
+        except BaseException as error:  # __exit__ is not called for what __enter__ leaves behind
+            self._discard()
+            if isinstance(error, OSError):
+                raise self._output_error(error) from None
+            raise
         return self
 
     def __exit__(
@@ -52,17 +58,18 @@ class AtomicFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        shutil.rmtree(self.path, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        self._discard()
+        # A closed pipe is about whoever watches, not about the folder.
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise self._output_error(error) from error
 
     def check(self) -> None:
         """Raise ``OutputError`` if the target is in the way, before any work is done."""
         try:
             self._check_target()
+            there = next(filter(os.path.lexists, self.target.parents), self.target)
+            if not there.is_dir():
+                raise OutputError(f"{there}: exists and is not a folder; choose another output")
         except OSError as error:
             raise self._output_error(error) from None
 
@@ -77,10 +84,19 @@ class AtomicFolder:
                 self.target.rename(self._replaced)
             self.path.rename(self.target)
             _sync(self.target.parent)
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C between the two renames, too
             self._restore()
-            raise self._output_error(error) from None
+            if isinstance(error, OSError):
+                raise self._output_error(error) from None
+            raise
         shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def _discard(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._made:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _check_target(self) -> None:
         if not os.path.lexists(self.target):
@@ -116,7 +132,9 @@ class AtomicFolder:
     def _output_error(self, error: OSError) -> OutputError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "; free some space or choose another output" if full else ""
-        return OutputError(f"{self.target}: cannot write the engine: {error.strerror}{remedy}")
+        return OutputError(
+            f"{self.target}: cannot write the engine: {error.strerror or error}{remedy}"
+        )
 
 
 def _is_dead(sibling: Path) -> bool:
