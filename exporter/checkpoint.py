@@ -16,9 +16,9 @@ from deltaport.exporter.safetensors_file import (
     Region,
     SafetensorsFile,
     TensorEntry,
-    parse_json,
     quote,
 )
+from deltaport.strict_json import JsonProblem, parse_object
 
 __all__ = ["Checkpoint"]
 
@@ -105,10 +105,11 @@ class Checkpoint:
 def _read_index(path: Path) -> dict[str, list[str]]:
     """Return the tensor names of each shard, having checked that every shard exists."""
     try:
-        data = path.read_bytes()
+        weight_map = parse_object(path.read_bytes()).get("weight_map")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); check the path") from None
-    weight_map = parse_json(data, f"{path}: index").get("weight_map")
+    except JsonProblem as problem:
+        raise CheckpointError(f"{path}: index {problem}; {_AGAIN}") from None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(
             f"{path}: weight_map is {quote(weight_map)}, expected shard names by tensor; {_AGAIN}"

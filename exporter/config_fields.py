@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from deltaport.errors import ConfigError
+from deltaport.strict_json import JsonProblem, one_line, parse_object
 
 __all__ = [
     "MAX_CONFIG_BYTES",
@@ -21,7 +21,6 @@ __all__ = [
     "is_folder",
     "load_json_object",
     "names_in",
-    "one_line",
     "show",
 ]
 
@@ -32,13 +31,6 @@ MAX_SIZE = 2**31 - 1
 """Largest accepted dimension: tensor indices beyond it do not fit the 32-bit ones kernels use."""
 
 _SHOWN_CHARACTERS = 60
-
-
-def one_line(text: str) -> str:
-    """Escape everything that does not print, so that an error stays one printable line."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
 
 
 def show(value: object) -> str:
@@ -78,25 +70,13 @@ def load_json_object(path: Path) -> dict[str, object]:
     the file cannot be read, is too large, or does not hold one JSON object.
     """
     where = one_line(str(path))
-
-    def reject_constant(name: str) -> NoReturn:
-        raise ConfigError(f"{where}: contains {name}, which is not JSON; expected finite numbers")
-
     try:
-        value = json.loads(_read_utf8(path, where), parse_constant=reject_constant)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{where}: is not valid JSON: {error.msg} ({place})") from error
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise ConfigError(f"{where}: holds an integer with too many digits") from error
-    except RecursionError as error:
-        raise ConfigError(f"{where}: is nested too deeply to be a configuration") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: holds {show(value)}; expected a JSON object")
-    return value
+        return parse_object(_read(path, where), unique_keys=False)
+    except JsonProblem as problem:
+        raise ConfigError(f"{where}: {problem}") from None
 
 
-def _read_utf8(path: Path, where: str) -> str:
+def _read(path: Path, where: str) -> bytes:
     try:
         if path.exists() and not path.is_file():  # a device or pipe could block or never end
             raise ConfigError(f"{where}: is not a regular file")
@@ -112,10 +92,7 @@ def _read_utf8(path: Path, where: str) -> str:
     if len(data) > MAX_CONFIG_BYTES:
         limit = MAX_CONFIG_BYTES // 2**20
         raise ConfigError(f"{where}: is larger than {limit} MiB; that is not a config.json")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: is not UTF-8 text (byte {error.start})") from error
+    return data
 
 
 class Fields:

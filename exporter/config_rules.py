@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from deltaport.exporter.config_fields import Fields, names_in, one_line, show
+from deltaport.exporter.config_fields import Fields, names_in, show
+from deltaport.strict_json import one_line
 
 __all__ = ["Family", "check_architectures", "check_fields", "family_of"]
 

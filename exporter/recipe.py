@@ -6,12 +6,11 @@ writing an engine of any size needs memory for a few pieces only. Every operatio
 elementwise or moves elements, so the bytes do not depend on how the result is cut into pieces.
 """
 
-import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, product
+from itertools import accumulate
 from typing import Any, Protocol
 
 import ml_dtypes
@@ -26,6 +25,7 @@ __all__ = [
     "Concat",
     "Constant",
     "Recipe",
+    "RecordingSource",
     "Region",
     "Slice",
     "Source",
@@ -34,8 +34,6 @@ __all__ = [
     "TensorSource",
     "Transpose",
     "Unsqueeze",
-    "evaluate",
-    "pieces",
 ]
 
 #: Largest finite values: (2 - 2**-fraction_bits) * 2**largest_exponent.
@@ -397,7 +395,7 @@ class Cast(_Unary):
         at = np.unravel_index(int(np.argmax(lost)), lost.shape)
         # Reading the one element again tells which of possibly many tensors it comes from.
         element = tuple((a + int(i), a + int(i) + 1) for (a, _), i in zip(region, at, strict=True))
-        recorder = _Recorder(source)
+        recorder = RecordingSource(source)
         self.inner.read(recorder, element)
         names = ", ".join(quote(name) for name in recorder.names) or "a constant"
         limit = _LARGEST[self.dtype.name]
@@ -407,7 +405,7 @@ class Cast(_Unary):
         )
 
 
-class _Recorder:
+class RecordingSource:
     """A source that remembers which tensors were read."""
 
     def __init__(self, source: TensorSource) -> None:
@@ -415,54 +413,13 @@ class _Recorder:
         self.names: dict[str, None] = {}
 
     def read(self, name: str, region: Region) -> NDArray[Any]:
+        """Note the name and pass the request on."""
         self.names[name] = None
         return self._source.read(name, region)
 
     def release(self, name: str) -> None:
+        """Pass the request on."""
         self._source.release(name)
-
-
-def pieces(shape: tuple[int, ...], itemsize: int, max_bytes: int) -> Iterator[Region]:
-    """Yield regions of at most ``max_bytes`` bytes that cover an array in C order.
-
-    The bytes of the regions, each in C order, one after another are the bytes of the array. A
-    single element larger than ``max_bytes`` is a piece of its own; an empty array has no pieces.
-    """
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes is {max_bytes}, expected at least 1")
-    if not shape:
-        yield ()
-    if not shape or 0 in shape:
-        return
-    # Cut the first axis of which one index fits; step through those before it one by one.
-    rows = [math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape))]
-    cut = next((axis for axis, row in enumerate(rows) if row <= max_bytes), len(shape) - 1)
-    step = max(1, max_bytes // rows[cut])
-    step = -(-shape[cut] // -(-shape[cut] // step))  # as many pieces, but of even size
-    rest = tuple((0, size) for size in shape[cut + 1 :])
-    for outer in product(*(range(size) for size in shape[:cut])):
-        for start in range(0, shape[cut], step):
-            ahead = tuple((index, index + 1) for index in outer)
-            yield (*ahead, (start, min(start + step, shape[cut])), *rest)
-
-
-def evaluate(
-    recipe: Recipe, source: TensorSource, max_bytes: int = 16 << 20
-) -> Iterator[memoryview]:
-    """Yield the array's little-endian bytes in C order, in pieces of at most ``max_bytes``.
-
-    Tensors read for a piece are released before it is yielded. The bytes may be read-only, and do
-    not depend on ``max_bytes``.
-    """
-    for region in pieces(recipe.shape, recipe.dtype.itemsize, max_bytes):
-        recorder = _Recorder(source)
-        values = recipe.read(recorder, region)
-        for name in recorder.names:
-            source.release(name)
-        flat = np.ascontiguousarray(values).reshape(-1)
-        # A view and no copy on little-endian machines; as integers, for bfloat16's sake.
-        integers = flat.view(f"u{flat.itemsize}").astype(f"<u{flat.itemsize}", copy=False)
-        yield integers.view(np.uint8).data
 
 
 def _check_axis(kind: str, axis: int, rank: int) -> None:

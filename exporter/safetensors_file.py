@@ -10,7 +10,6 @@ This reader exists beside the official one because an exporter that streams tens
 say which pages it is done with: pages of a mapped file count as resident memory until dropped.
 """
 
-import json
 import math
 import mmap
 import os
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
+from deltaport.strict_json import JsonProblem, parse_object
 
 __all__ = [
     "DTYPES",
@@ -33,7 +33,6 @@ __all__ = [
     "SafetensorsFile",
     "TensorEntry",
     "check_region",
-    "parse_json",
     "quote",
 ]
 
@@ -78,39 +77,6 @@ def check_region(region: Region, shape: tuple[int, ...]) -> None:
         0 <= start <= stop <= size for (start, stop), size in zip(region, shape, strict=True)
     ):
         raise ValueError(f"region {region} is not inside shape {shape}")
-
-
-def parse_json(data: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object strictly: UTF-8, no repeated keys, no NaN.
-
-    ``what`` begins the message of the :class:`CheckpointError` raised on anything else.
-    """
-    try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-    except RecursionError:
-        raise CheckpointError(f"{what} nests too deeply to be real; {_DAMAGED}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{what} is not valid JSON ({error}); {_DAMAGED}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"{what} is a JSON {type(value).__name__}, expected an object; {_DAMAGED}"
-        )
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{quote(key)} appears twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
 
 
 @dataclass(frozen=True)
@@ -275,7 +241,10 @@ def _read_header(path: Path, file: BinaryIO, size: int) -> bytes:
 
 
 def _parse_header(path: Path, header: bytes, start: int) -> dict[str, TensorEntry]:
-    parsed = parse_json(header, f"{path}: header")
+    try:
+        parsed = parse_object(header)
+    except JsonProblem as problem:
+        raise CheckpointError(f"{path}: header {problem}; {_DAMAGED}") from None
     metadata = parsed.pop("__metadata__", None)
     if metadata is not None and not (
         isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())

@@ -17,7 +17,8 @@ import numpy as np
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.recipe import Concat, Recipe, Source, Stack, pieces
+from deltaport.exporter.evaluate_recipe import pieces
+from deltaport.exporter.recipe import Concat, Recipe, Source, Stack
 from deltaport.exporter.safetensors_file import DTYPES, quote
 
 __all__ = ["Binding", "bind"]

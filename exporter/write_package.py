@@ -13,8 +13,9 @@ import onnx_ir as ir
 from deltaport import __version__
 from deltaport.custom_ops.definitions import DOMAIN_VERSION
 from deltaport.errors import CheckpointError, OutputError
+from deltaport.exporter.evaluate_recipe import evaluate
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.exporter.recipe import TensorSource, evaluate
+from deltaport.exporter.recipe import TensorSource
 from deltaport.exporter.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
 from deltaport.package import MANIFEST_NAME, AtomicFolder, FileEntry, Manifest

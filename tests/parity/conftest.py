@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +29,12 @@ class Subject:
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
-def subject(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     case: Case = request.param
     folder = tmp_path_factory.mktemp("parity")
     checkpoint = save_checkpoint(folder / "checkpoint", seed=case.seed, **case.checkpoint)
     export_checkpoint(checkpoint, folder / "engine")
-    yield Subject(case, checkpoint, Engine.open(folder / "engine", threads=2), Oracle(checkpoint))
+    return Subject(case, checkpoint, Engine.open(folder / "engine", threads=2), Oracle(checkpoint))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from deltaport.exporter.recipe import Region, evaluate
+from deltaport.exporter.evaluate_recipe import evaluate
+from deltaport.exporter.recipe import Region
 from deltaport.exporter.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.lower.fold_weight_layout import FoldWeightLayout
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight

@@ -182,11 +182,11 @@ def test_weight_map_of_another_kind(tmp_path: Path, weight_map: object) -> None:
     ("content", "message"),
     [
         (b"", "index is not valid JSON"),
-        (b"\xff\xfe", "index is not valid JSON"),
-        (b"[]", "index is a JSON list"),
+        (b"\xff\xfe", "index is not UTF-8"),
+        (b"[]", "index holds a list"),
         (b"{}", "weight_map is None"),
-        (b"[" * 100_000, "nests too deeply"),
-        (b'{"weight_map": {"x": "a.safetensors", "x": "b.safetensors"}}', "'x' appears twice"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"weight_map": {"x": "a.safetensors", "x": "b.safetensors"}}', "names 'x' twice"),
     ],
 )
 def test_index_is_damaged(tmp_path: Path, content: bytes, message: str) -> None:

@@ -56,7 +56,7 @@ def test_round_trip() -> None:
 
 def test_the_text_is_stable() -> None:
     assert MANIFEST.to_json().endswith("}\n")
-    assert list(DOCUMENT)[0] == "schema_version"
+    assert next(iter(DOCUMENT)) == "schema_version"
     assert DOCUMENT["schema_version"] == SCHEMA_VERSION
 
 
@@ -110,7 +110,7 @@ def test_a_path_listed_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("version", [2, 10**30])
 def test_a_newer_schema_is_refused_before_its_fields_are_judged(version: int) -> None:
-    with pytest.raises(EngineError, match="newer than 1.*upgrade deltaport"):
+    with pytest.raises(EngineError, match=r"newer than 1.*upgrade deltaport"):
         parse({"schema_version": version, "something": "new"})
 
 
@@ -126,17 +126,19 @@ def test_a_missing_field_is_named(field: str) -> None:
         parse({name: value for name, value in DOCUMENT.items() if name != field})
 
 
-@pytest.mark.parametrize("field", sorted(DOCUMENT))
-@pytest.mark.parametrize("value", [object, [3], {"a": []}, "text", 2.5, True, -1, None])
+VALUES: tuple[object, ...] = ("text", 7, 2.5, True, None, ["a"], {"a": "b"})
+MISTYPED = [
+    (field, value)
+    for field in DOCUMENT
+    for value in VALUES
+    if type(value) is not type(DOCUMENT[field])
+]
+
+
+@pytest.mark.parametrize(("field", "value"), MISTYPED)
 def test_a_mistyped_field_is_named(field: str, value: object) -> None:
-    if value is object:  # a number no field takes
-        value = 1e300
-    kind = type(DOCUMENT[field])
-    if type(value) is kind and kind in (str, bool, type(None)) and field != "decoder":
-        assert getattr(parse(DOCUMENT | {field: value}), field) == value
-    else:
-        with pytest.raises(EngineError, match=rf"^m\.json: {field}"):
-            parse(DOCUMENT | {field: value})
+    with pytest.raises(EngineError, match=rf"^m\.json: {field}"):
+        parse(DOCUMENT | {field: value})
 
 
 def test_an_unknown_field_is_named() -> None:
@@ -196,8 +198,10 @@ def test_a_wrong_file_entry_is_refused(field: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "nul", "[]", "3", '"x"', "null", "{}", '{"a": 1,}', "[" * 100_000, '{"a":' * 100_000]
-    + [f'{{"schema_version": {"9" * 5000}}}', "\ufeff{}"],
+    [
+        *("", "{", "nul", "[]", "3", '"x"', "null", "{}", '{"a": 1,}', "\ufeff{}"),
+        *("[" * 100_000, '{"a":' * 100_000, '{"schema_version": ' + "9" * 5000 + "}"),
+    ],
     ids=lambda text: text[:12],
 )
 def test_what_is_no_manifest_is_refused(text: str) -> None:
@@ -212,6 +216,14 @@ def test_nesting_of_any_depth_is_refused_where_it_does_not_belong(depth: int) ->
         Manifest.from_json(text, source="m.json")
 
 
+def outcome(document: object) -> Manifest | str:
+    """The manifest, or the message of an EngineError; any other exception is a failure."""
+    try:
+        return parse(document)
+    except EngineError as error:
+        return str(error)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
@@ -221,11 +233,11 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(document=ANYTHING)
-def test_any_json_is_a_manifest_or_an_engine_error(document: object) -> None:
-    try:
-        parse(document)
-    except EngineError as error:
-        assert "\n" not in str(error)
+def test_any_json_is_an_engine_error(document: object) -> None:
+    message = outcome(document)
+    assert isinstance(message, str)
+    assert message.startswith("m.json: ")
+    assert "\n" not in message
 
 
 @st.composite
@@ -252,12 +264,10 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(document=damaged())
 def test_any_damage_is_a_manifest_or_an_engine_error(document: dict[str, Any]) -> None:
-    try:
-        manifest = parse(document)
-    except EngineError as error:
-        assert str(error).startswith("m.json: ")
-        assert "\n" not in str(error)
+    result = outcome(document)
+    if not isinstance(result, Manifest):
+        assert result.startswith("m.json: ")
+        assert "\n" not in result
     else:
-        # What is accepted means what it says (as JSON, since NaN is not equal to itself).
-        assert json.loads(manifest.to_json()).keys() == DOCUMENT.keys()
-        assert json.dumps(json.loads(manifest.to_json())) == json.dumps(document)
+        # What is accepted is kept (compared as text, since NaN is not equal to itself).
+        assert json.dumps(json.loads(result.to_json())) == json.dumps(document)

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
+from deltaport.exporter.evaluate_recipe import evaluate, pieces
 from deltaport.exporter.recipe import (
     Cast,
     Concat,
@@ -32,8 +33,6 @@ from deltaport.exporter.recipe import (
     Stack,
     Transpose,
     Unsqueeze,
-    evaluate,
-    pieces,
 )
 
 F32, F16, BF16 = np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
@@ -352,6 +351,7 @@ def test_only_the_parts_a_region_meets_are_read() -> None:
 MEASURE = """
 import sys
 from deltaport.exporter.checkpoint import Checkpoint
+from deltaport.exporter.evaluate_recipe import evaluate
 from deltaport.exporter.recipe import *
 import ml_dtypes, numpy as np
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.recipe import evaluate
+from deltaport.exporter.evaluate_recipe import evaluate
 from deltaport.exporter.weight_names import Binding, bind
 
 BF16 = np.dtype(ml_dtypes.bfloat16)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from deltaport.errors import OutputError
 
@@ -21,13 +22,22 @@ _PIPED_WIDTH = 160
 """Columns where there is no terminal to ask: nothing of ours is wider, so nothing is wrapped."""
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A rich console that styles terminals only, and never interprets or wraps our text."""
+def console(stream: TextIO, *, file: TextIO | None = None) -> Console:
+    """A rich console that styles terminals only, and never interprets our text.
+
+    It prints to ``stream``, or to ``file`` as it would to ``stream``.
+    """
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _PIPED_WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    shown = stream.isatty()
+    return Console(
+        file=file or stream,
+        force_terminal=True if shown else None,
+        width=None if shown else _PIPED_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def print_error(message: str) -> None:
@@ -35,7 +45,7 @@ def print_error(message: str) -> None:
     from rich.text import Text
 
     line = Text.assemble(("error:", "bold red"), " ", one_line(message))
-    console(stderr=True).print(line, soft_wrap=True)
+    console(sys.stderr).print(line, soft_wrap=True)
 
 
 def print_table(title: str, rows: Iterable[tuple[str, ...]], *, numbers: int = 0) -> None:
@@ -45,13 +55,12 @@ def print_table(title: str, rows: Iterable[tuple[str, ...]], *, numbers: int = 0
     rows = list(rows)
     if not rows:
         return
-    out = console()
-    with out.capture() as captured:
-        out.print(Text(one_line(title), "bold"), soft_wrap=True)
-        out.print(_grid(rows, numbers))
+    drawn = io.StringIO()
+    out = console(sys.stdout, file=drawn)
+    out.print(Text(one_line(title), "bold"), soft_wrap=True)
+    out.print(_grid(rows, numbers))
     # rich fills every cell up to the width of its column; at the end of a line nobody wants that.
-    lines = (line.rstrip() + "\n" for line in captured.get().splitlines())
-    _write("".join(lines))
+    _write("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
 
 
 def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
@@ -86,7 +95,7 @@ def _write(text: str) -> None:
 @contextmanager
 def waiting(what: str, *, quiet: bool) -> Iterator[None]:
     """Show a spinner on a terminal while the block runs."""
-    err = console(stderr=True)
+    err = console(sys.stderr)
     if quiet or not err.is_terminal:
         yield
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -109,7 +110,7 @@ def _print_summary(output: Path, manifest: Manifest, seconds: float) -> None:
     from deltaport.exporter.model_spec import ModelSpec
     from deltaport.text import TOKENIZER_NAME
 
-    from .console import print_table
+    from .console import print_table, write_text
     from .facts import folder_bytes
     from .formatting import format_bytes, format_count, format_seconds
     from .wording import describe_layers, describe_left_out
@@ -127,12 +128,7 @@ def _print_summary(output: Path, manifest: Manifest, seconds: float) -> None:
             ("size", format_bytes(folder_bytes(output, manifest))),
             ("not exported", describe_left_out(manifest.not_exported)),
             ("time", format_seconds(seconds)),
-            ("try", f"deltaport run {_quoted(output)} {prompt}"),
         ],
     )
-
-
-def _quoted(path: Path) -> str:
-    from shlex import quote
-
-    return quote(str(path))
+    # Not in the table, which would break a long line, and nobody could copy it.
+    write_text(f"  try           deltaport run {quote(str(output))} {prompt}\n")

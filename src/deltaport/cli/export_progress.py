@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,7 @@ class ExportProgress:
     """Progress on stderr: live on a terminal, one line a stage elsewhere, nothing if ``quiet``."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = console(stderr=True)
+        self._console = console(sys.stderr)
         self._quiet = quiet
         self._stage: str | None = None
         self._started = 0.0
@@ -86,7 +87,7 @@ class ExportProgress:
             TimeRemainingColumn(),
         )
         if self._task is not None:
-            self._progress.update(self._task, total=size)
+            self._progress.update(self._task, total=size, refresh=True)
 
     def _advance(self, size: int) -> None:
         if self._task is not None:

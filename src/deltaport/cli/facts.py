@@ -21,6 +21,8 @@ from deltaport.exporter.model_size import (
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.package import MANIFEST_NAME, Manifest, open_package
 
+from .formatting import one_line
+
 __all__ = ["Facts", "folder_bytes", "gather", "model_of"]
 
 Facts = dict[str, Any]
@@ -137,7 +139,7 @@ def _engine_facts(folder: Path) -> Facts:
     notes = []
     dtype = manifest.dtype
     if dtype not in _ITEM_BYTES:
-        notes.append(f"matrices are stored as {dtype:.60}: sizes are those of bfloat16")
+        notes.append(f"matrices are stored as {one_line(dtype[:60])}: sizes are those of bfloat16")
         dtype = "bfloat16"
     sizes = {
         name: math.prod(shape) * (4 if stored_as_float32(name, shape) else _ITEM_BYTES[dtype])

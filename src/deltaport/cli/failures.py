@@ -38,10 +38,11 @@ def report_failures(*, debug: bool) -> Iterator[None]:
     The user's errors exit with 2, bugs with 1, Ctrl-C with 130 and SIGTERM with 143, the last two
     after every ``with`` block on the way has cleaned up. ``debug`` adds the traceback.
     """
-    if not debug and not sys.warnoptions:
-        warnings.simplefilter("ignore")  # a user cannot act on warnings among our dependencies
     try:
-        with _signals_as_exceptions():
+        with warnings.catch_warnings(), _signals_as_exceptions():
+            if not debug and not sys.warnoptions:
+                # A user cannot act on what our dependencies warn each other of.
+                warnings.simplefilter("ignore")
             yield
             # Here, where a failure to write can still be reported, and not at interpreter exit.
             sys.stdout.flush()

@@ -51,14 +51,15 @@ def inspect(path: Path, as_json: bool, accept_fields: tuple[str, ...]) -> None:
 
 
 def _print(facts: Facts) -> None:
-    from .console import print_table
+    from .console import print_table, write_text
 
     print_table(f"{facts['path']} ({facts['kind']})", _overview(facts))
+    write_text("\n")
     print_table("weights: parameters, size, share", _role_rows(facts), numbers=3)
     if "engine" in facts:
         _print_engine(facts["engine"])
     for note in facts["notes"]:
-        print_table("note", [(note,)])
+        write_text(f"\nnote: {note}\n")
 
 
 def _role_rows(facts: Facts) -> list[tuple[str, ...]]:
@@ -118,14 +119,16 @@ def _overview(facts: Facts) -> list[tuple[str, ...]]:
 
 
 def _print_engine(engine: Facts) -> None:
-    from .console import print_table
+    from .console import print_table, write_text
     from .formatting import format_bytes
 
+    write_text("\n")
     print_table(
         "files",
         [(row["path"], format_bytes(row["bytes"])) for row in engine["files"]],
         numbers=1,
     )
+    write_text("\n")
     print_table(
         "state tensors",
         [

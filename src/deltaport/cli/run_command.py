@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from deltaport.errors import InputError
+from deltaport.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
     from deltaport.runtime import Session
@@ -51,7 +52,9 @@ Examples:
     "--no-checksums", is_flag=True, help="Start faster: do not compare files with the manifest."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print no statistics.")
+@click.pass_context
 def run(
+    ctx: click.Context,
     engine: Path,
     prompt: str | None,
     ids: str | None,
@@ -80,8 +83,11 @@ def run(
     tokens = tokenizer.encode(text) if tokenizer else given or []
     if not tokens:
         raise InputError("the prompt gives no tokens; give the model something to continue")
-    clock = _Clock()
     session = opened.session(context=context)
+    if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
+        max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens) + 1))
+    _check_fits(len(tokens), max_new_tokens, session.context)
+    clock = _Clock()
     _generate(session, tokens, max_new_tokens, tokenizer, clock.tick)
     if not quiet:
         click.echo(clock.summary(len(tokens)), err=True)
@@ -113,6 +119,18 @@ def _read_prompt(prompt: str) -> str:
     if not text:
         raise InputError("the prompt is empty; give the model something to continue")
     return text
+
+
+def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
+    """As the session checks, which does not know how the user asked."""
+    # The last token is only printed: the model never reads it.
+    needed = prompt_tokens + max_new_tokens - 1
+    if needed > context:
+        raise CapacityError(
+            f"a prompt of {prompt_tokens} tokens and {max_new_tokens} new ones need a context of "
+            f"{needed}, it is {context}; shorten the prompt, or pass a lower --max-new-tokens or "
+            "a higher --context"
+        )
 
 
 def _load_tokenizer(engine: Path) -> TextTokenizer:

@@ -11,6 +11,7 @@ from typing import Any
 
 from deltaport.errors import EngineError
 from deltaport.state_layout import StateLayout
+from deltaport.strict_json import JsonProblem, parse_object
 
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "FileEntry", "Manifest"]
 
@@ -118,12 +119,9 @@ _FIELD_TYPES: dict[str, type] = {
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EngineError(f"{source}: not valid JSON ({error}); export the engine again") from None
-    if not isinstance(document, dict):
-        raise EngineError(f"{source}: expected a JSON object; export the engine again")
-    return document
+        return parse_object(text)
+    except JsonProblem as problem:
+        raise EngineError(f"{source}: {problem}; export the engine again") from None
 
 
 def _check_fields(document: Mapping[str, Any], source: str) -> None:

@@ -25,9 +25,9 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
     """
     root = Path(folder)
     path = root / MANIFEST_NAME
-    if not root.is_dir():
-        raise EngineError(f"{root}: no such engine folder; make one with: deltaport export")
     try:
+        if not root.is_dir():
+            raise EngineError(f"{root}: no such engine folder; make one with: deltaport export")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
             raise EngineError(f"{path}: not a regular file; export the engine again")

@@ -1,0 +1,166 @@
+"""Exports that end early: by a signal, a full disk, or kill -9."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from deltaport.cli import main
+from deltaport.exporter.model_size import parameter_shapes
+from deltaport.exporter.model_spec import ModelSpec
+from tests.end_to_end.command import COMMAND, deltaport, error_line, listing
+
+
+@pytest.fixture(scope="module")
+def large(single_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of zeros that takes seconds to write, and no space itself: its file is sparse."""
+    folder = tmp_path_factory.mktemp("large")
+    config = json.loads((single_layer / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 1_000_000}))
+    header, end = {}, 0
+    for name, shape in parameter_shapes(ModelSpec.from_checkpoint(folder)).items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(file.tell() + end)
+    return folder
+
+
+@pytest.fixture
+def old(engine: Path, tmp_path: Path) -> Path:
+    """An engine in the place where the next is to go."""
+    return Path(shutil.copytree(engine, tmp_path / "engine"))
+
+
+class Ended(NamedTuple):
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def interrupt(checkpoint: Path, output: Path, number: signal.Signals) -> Ended:
+    """Start an export and send it a signal while it writes weights."""
+    arguments = ["export", str(checkpoint), "-o", str(output), "--dtype", "float32"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments, "--quiet", "--overwrite"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not half_made(output):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    return Ended(process.returncode, stdout, stderr)
+
+
+def half_made(output: Path) -> list[Path]:
+    """Files of weights that an unfinished export of ``output`` has begun to write."""
+    found = output.parent.glob(f".{output.name}.*.partial/decoder.onnx.data")
+    return [path for path in found if path.stat().st_size > 0]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def is_usable(engine: Path) -> bool:
+    return deltaport("run", engine, "--ids", "1,2", "-n", "2", "--quiet").returncode == 0
+
+
+def test_ctrl_c_leaves_the_old_engine(large: Path, old: Path, tmp_path: Path) -> None:
+    before = listing(old)
+    assert interrupt(large, old, signal.SIGINT) == (130, b"", b"interrupted\n")
+    assert names_in(tmp_path) == ["engine"]
+    assert listing(old) == before
+    assert is_usable(old)
+
+
+def test_sigterm_leaves_nothing(large: Path, tmp_path: Path) -> None:
+    ended = interrupt(large, tmp_path / "engine", signal.SIGTERM)
+    assert ended == (143, b"", b"interrupted\n")
+    assert names_in(tmp_path) == []
+
+
+def test_the_next_export_cleans_up_after_kill_9(
+    large: Path, single_layer: Path, old: Path, tmp_path: Path
+) -> None:
+    before = listing(old)
+    assert interrupt(large, old, signal.SIGKILL).status == -signal.SIGKILL
+    assert len(half_made(old)) == 1
+    assert listing(old) == before
+    assert is_usable(old)
+
+    result = deltaport("export", single_layer, "-o", old, "--overwrite", "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert names_in(tmp_path) == ["engine"]
+    assert listing(old).keys() < before.keys() | {"tokenizer.json"}
+    assert is_usable(old)
+
+
+def test_a_file_system_that_takes_no_more(single_layer: Path, tmp_path: Path) -> None:
+    limited = (
+        "import os, resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'deltaport', *sys.argv[1:]])"
+    )
+    result = deltaport(
+        *("export", single_layer, "-o", tmp_path / "engine", "--quiet"),
+        command=[sys.executable, "-c", limited],
+    )
+    line = error_line(result)
+    assert "engine: cannot write the engine: File too large; free some space" in line
+    assert names_in(tmp_path) == []
+
+
+class TestFullDisk:
+    """In this process, where a disk can be made to look full."""
+
+    def refuse(self, checkpoint: Path, output: Path, *options: str) -> str:
+        result = CliRunner().invoke(
+            main, ["export", str(checkpoint), "-o", str(output), "--quiet", *options]
+        )
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        [line] = result.stderr.splitlines()
+        return line
+
+    def test_known_before_the_first_byte(
+        self, single_layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        line = self.refuse(single_layer, tmp_path / "engine")
+        assert "the engine needs 0.00 GB, the disk has 0.00 GB free" in line
+        assert names_in(tmp_path) == []
+
+    def test_found_while_writing(
+        self, single_layer: Path, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        before = listing(old)
+        monkeypatch.setattr(os, "fsync", full)
+        line = self.refuse(single_layer, old, "--overwrite")
+        assert "No space left on device; free some space" in line
+        assert names_in(tmp_path) == ["engine"]
+        assert listing(old) == before

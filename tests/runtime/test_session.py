@@ -1,0 +1,212 @@
+"""What a session yields, against the same maths in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deltaport.runtime import Engine
+from deltaport.runtime.session import INITIAL_CAPACITY
+from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens
+
+PROMPTS = [[1, 2, 3], [], [7], [4, 4, 4, 4, 4]]
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    assert found is not None
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+def sequence(length: int, seed: int = 0) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(0, POISON, length)]
+
+
+def test_prefill_gives_the_last_logits_of_every_row(engine: Engine) -> None:
+    results = engine.session(4).prefill(PROMPTS)
+    for prompt, logits in zip(PROMPTS, results, strict=True):
+        if prompt:
+            assert_equal(logits, toy_logits(prompt)[-1])
+        else:
+            assert logits is None
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 512])
+def test_prefill_gives_all_logits_of_every_row(engine: Engine, chunk_size: int) -> None:
+    results = engine.session(4).prefill(PROMPTS, chunk_size=chunk_size, logits="all")
+    for prompt, logits in zip(PROMPTS, results, strict=True):
+        if prompt:
+            assert_equal(logits, toy_logits(prompt))
+        else:
+            assert logits is None
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 7, 64, 511, 512, 513, 10_000])
+def test_chunks_do_not_change_the_result(engine: Engine, chunk_size: int) -> None:
+    long, short = sequence(600), sequence(9, seed=1)
+    session = engine.session(2)
+    results = session.prefill([long, short], chunk_size=chunk_size)
+    assert_equal(results[0], toy_logits(long)[-1])
+    assert_equal(results[1], toy_logits(short)[-1])
+    assert session.generate(max_new_tokens=3, chunk_size=chunk_size) == [
+        toy_tokens(long, 3),
+        toy_tokens(short, 3),
+    ]
+
+
+def test_numpy_rows_are_rows(engine: Engine) -> None:
+    rows = np.array([[1, 2], [3, 4]])
+    session = engine.session(2)
+    for row, logits in zip(rows, session.prefill(rows, logits="all"), strict=True):
+        assert_equal(logits, toy_logits(row))
+    assert session.generate(rows, max_new_tokens=2) == [
+        toy_tokens([*row, *row], 2) for row in rows.tolist()
+    ]
+    assert all(type(token) is int for row in session.tokens for token in row)
+
+
+def test_decode_leaves_a_row_given_none_untouched(engine: Engine) -> None:
+    session = engine.session(2)
+    session.prefill([[1], [2]])
+    logits, nothing = session.decode([3, None])
+    assert_equal(logits, toy_logits([1, 3])[-1])
+    assert nothing is None
+    nothing, logits = session.decode([None, 4])
+    assert nothing is None
+    assert_equal(logits, toy_logits([2, 4])[-1])
+    assert session.decode([None, None]) == [None, None]
+    assert session.tokens == [[1, 3], [2, 4]]
+    assert session.lengths == [2, 2]
+
+
+def test_capacity_grows_as_it_is_needed(engine: Engine) -> None:
+    prompt = sequence(INITIAL_CAPACITY - 2)
+    session = engine.session()
+    session.prefill([prompt])
+    assert session.state.capacity == INITIAL_CAPACITY
+    assert session.generate(max_new_tokens=6, eos_token_ids=()) == [toy_tokens(prompt, 6, ())]
+    assert session.state.capacity == 2 * INITIAL_CAPACITY
+    session.prefill([sequence(600, seed=1)])
+    assert session.state.capacity == 4 * INITIAL_CAPACITY
+    assert_equal(session.decode([3])[0], toy_logits(session.tokens[0])[-1])
+
+
+def test_a_small_context_takes_little_memory(engine: Engine) -> None:
+    assert engine.session(context=10).state.capacity == 10
+    assert engine.session().state.capacity == INITIAL_CAPACITY
+
+
+def test_rows_that_begin_late(engine: Engine) -> None:
+    session = engine.session(3)
+    session.prefill([sequence(300), [], []])
+    results = session.prefill([[], [1, 2], []])
+    assert results[0] is None
+    assert results[2] is None
+    assert_equal(results[1], toy_logits([1, 2])[-1])
+    assert session.generate([[], [], [9]], max_new_tokens=4) == [
+        toy_tokens(row, 4) for row in (sequence(300), [1, 2], [9])
+    ]
+
+
+def test_generate_stops_after_the_end_token(engine: Engine) -> None:
+    expected = [toy_tokens(prompt, 60) for prompt in PROMPTS]
+    ended = [row[-1] == EOS for row in expected if row]
+    assert any(ended), "the prompts must be such that a row ends"
+    assert all(EOS not in row[:-1] for row in expected)
+    assert engine.session(4).generate(PROMPTS, max_new_tokens=60) == expected
+
+
+def test_end_tokens_may_be_chosen(engine: Engine) -> None:
+    free = toy_tokens([1, 2, 3], 40, ())
+    stop = free[7]
+    expected = free[: free.index(stop) + 1]
+    for chosen in ([stop], {stop}, (stop, POISON), np.array([stop])):
+        session = engine.session()
+        assert session.generate([[1, 2, 3]], max_new_tokens=40, eos_token_ids=chosen) == [expected]
+    assert engine.session().generate([[1, 2, 3]], max_new_tokens=40, eos_token_ids=()) == [free]
+
+
+def test_no_new_tokens_is_a_prefill(engine: Engine) -> None:
+    session = engine.session(2)
+    assert session.generate([[1, 2], []], max_new_tokens=0) == [[], []]
+    assert session.lengths == [2, 0]
+    assert session.generate([[], [3]], max_new_tokens=2) == [
+        toy_tokens([1, 2], 2),
+        toy_tokens([3], 2),
+    ]
+
+
+def test_on_token_tells_each_token_as_it_appears(engine: Engine) -> None:
+    told: list[tuple[int, int]] = []
+    fresh = engine.session(4).generate(
+        PROMPTS, max_new_tokens=5, eos_token_ids=(), on_token=lambda *pair: told.append(pair)
+    )
+    assert told == [(row, fresh[row][i]) for i in range(5) for row in (0, 2, 3)]
+
+
+def test_a_callback_that_raises_loses_nothing(engine: Engine) -> None:
+    session = engine.session(2)
+
+    def stop_at_third(row: int, token: int) -> None:
+        if len(session.tokens[row]) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.generate([[1], [2]], max_new_tokens=9, eos_token_ids=(), on_token=stop_at_third)
+    assert session.tokens == [[1, *toy_tokens([1], 3, ())], [2, *toy_tokens([2], 2, ())]]
+    more = session.generate(max_new_tokens=4, eos_token_ids=())
+    assert [1, *toy_tokens([1], 7, ())] == session.tokens[0]
+    assert [2, *toy_tokens([2], 6, ())] == session.tokens[1]
+    assert [len(row) for row in more] == [4, 4]
+
+
+def test_generation_goes_on_where_it_stopped(engine: Engine) -> None:
+    session = engine.session()
+    fresh = session.generate([[8, 9]], max_new_tokens=3, eos_token_ids=())[0]
+    for count in (1, 0, 4):
+        fresh += session.generate(max_new_tokens=count, eos_token_ids=())[0]
+    assert fresh == toy_tokens([8, 9], 8, ())
+    assert session.tokens == [[8, 9, *toy_tokens([8, 9], 8, ())]]
+
+
+def test_append_after_generate_equals_one_joined_run(engine: Engine) -> None:
+    session = engine.session(2)
+    first = session.generate([[1, 2], [3]], max_new_tokens=4, eos_token_ids=())
+    second = session.generate([[6, 7, 8], [9]], max_new_tokens=4, eos_token_ids=())
+    joined = [[1, 2, *first[0], 6, 7, 8], [3, *first[1], 9]]
+    assert second == [toy_tokens(row, 4, ()) for row in joined]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 512])
+def test_a_generated_token_gives_no_logits_nobody_asked_for(
+    engine: Engine, chunk_size: int
+) -> None:
+    session = engine.session(3)
+    session.generate([[1], [2], [3]], max_new_tokens=2, eos_token_ids=())
+    rows = [list(row) for row in session.tokens]
+    nothing, logits, _ = session.prefill([[], [4, 5], [6]], logits="all", chunk_size=chunk_size)
+    assert nothing is None
+    assert_equal(logits, toy_logits([*rows[1], 4, 5])[-2:])
+    nothing, _, logits = session.prefill([[], [], [7]], chunk_size=chunk_size)
+    assert nothing is None
+    assert_equal(logits, toy_logits([*rows[2], 6, 7])[-1])
+    assert session.generate(max_new_tokens=1)[0] == toy_tokens(rows[0], 1)
+
+
+@pytest.mark.parametrize("kind", ["last", "all"])
+def test_logits_belong_to_the_caller(engine: Engine, kind: Any) -> None:
+    session = engine.session(2)
+    results = session.prefill([[1, 2], [3]], logits=kind)
+    kept = [np.array(logits) for logits in results]
+    for logits in results:
+        assert logits is not None
+        logits[...] = 0
+        logits[..., 0] = 1
+    assert session.generate(max_new_tokens=1) == [toy_tokens([1, 2], 1), toy_tokens([3], 1)]
+    results = session.prefill([[4], [5]], logits=kind)
+    session.decode([6, 7])
+    for before, logits, row in zip(kept, results, session.tokens, strict=True):
+        assert not np.array_equal(before, logits)
+        assert_equal(logits, toy_logits(row[:-1])[-1:].reshape(np.shape(logits)))

@@ -1,0 +1,155 @@
+"""What a session refuses, it refuses before anything has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deltaport.errors import CapacityError, DeltaportError, EngineError, InputError
+from deltaport.runtime import Engine, Session
+from tests.runtime.toy_engine import MAX_POSITIONS, POISON, VOCAB, toy_logits, toy_tokens
+
+
+def refuse(
+    session: Session,
+    call: Callable[[Session], Any],
+    message: str,
+    error: type[DeltaportError] = InputError,
+) -> None:
+    """``call`` must fail and leave no trace."""
+    tokens = [list(row) for row in session.tokens]
+    lengths = session.lengths
+    state = {name: array.copy() for name, array in session.state.inputs()}
+    with pytest.raises(error, match=message):
+        call(session)
+    assert session.tokens == tokens
+    assert session.lengths == lengths
+    for name, array in session.state.inputs():
+        assert np.array_equal(array, state[name])
+
+
+def started(engine: Engine, **options: Any) -> Session:
+    session = engine.session(2, **options)
+    session.prefill([[1, 2], [3]])
+    return session
+
+
+@pytest.mark.parametrize("sequences", [0, -1])
+def test_a_session_has_sequences(engine: Engine, sequences: int) -> None:
+    with pytest.raises(InputError, match=f"sequences is {sequences}, expected at least 1"):
+        engine.session(sequences)
+
+
+@pytest.mark.parametrize("context", [0, -1, MAX_POSITIONS + 1])
+def test_a_context_is_what_the_model_allows(engine: Engine, context: int) -> None:
+    with pytest.raises(InputError, match=f"context is {context}, expected 1 to {MAX_POSITIONS}"):
+        engine.session(context=context)
+
+
+@pytest.mark.parametrize("token", [-1, VOCAB, 2**40, -(2**70), 1.0, "3", None, [3]])
+def test_a_token_id_out_of_range(engine: Engine, token: Any) -> None:
+    session = started(engine)
+    for call in (
+        lambda s: s.prefill([[4, 5], [6, token]]),
+        lambda s: s.generate([[4, 5], [6, token]]),
+    ):
+        refuse(session, call, r"row 1, token 1: .* is not a token id")
+    if token is not None:
+        refuse(session, lambda s: s.decode([0, token]), r"row 1, token 0: .* is not a token id")
+
+
+@pytest.mark.parametrize("rows", [[], [[1]], [[1], [1], [1]]])
+def test_a_wrong_number_of_rows(engine: Engine, rows: list[list[int]]) -> None:
+    session = started(engine)
+    refuse(session, lambda s: s.prefill(rows), f"got {len(rows)} rows .* 2 sequences")
+    refuse(session, lambda s: s.generate(rows), f"got {len(rows)} rows .* 2 sequences")
+    refuse(session, lambda s: s.decode([0] * len(rows)), f"got {len(rows)} rows .* 2 sequences")
+
+
+@pytest.mark.parametrize("chunk_size", [0, -3])
+def test_a_chunk_has_tokens(engine: Engine, chunk_size: int) -> None:
+    session = started(engine)
+    message = f"chunk_size is {chunk_size}"
+    refuse(session, lambda s: s.prefill([[1], [1]], chunk_size=chunk_size), message)
+    refuse(session, lambda s: s.generate([[1], [1]], chunk_size=chunk_size), message)
+
+
+def test_a_negative_number_of_new_tokens(engine: Engine) -> None:
+    session = started(engine)
+    refuse(session, lambda s: s.generate([[1], [1]], max_new_tokens=-1), "max_new_tokens is -1")
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_the_context_is_never_exceeded(engine: Engine, limited: bool) -> None:
+    context = 6 if limited else MAX_POSITIONS
+    session = started(engine, context=6 if limited else None)
+    room = context - 2
+    long = [1] * (room + 1)
+    # The first row would fit: it must not be taken over either.
+    refuse(session, lambda s: s.prefill([[1], [*long, 1]]), "row 1", CapacityError)
+    refuse(session, lambda s: s.prefill([long, []]), f"context of {context}", CapacityError)
+    refuse(session, lambda s: s.generate([long, []]), "row 0", CapacityError)
+    refuse(session, lambda s: s.generate(max_new_tokens=room + 2), "row 0", CapacityError)
+    (logits, _) = session.prefill([long[1:], []])
+    assert logits is not None
+    assert np.array_equal(logits, toy_logits([1, 2, *long[1:]])[-1])
+    refuse(session, lambda s: s.decode([0, None]), "row 0", CapacityError)
+
+
+def test_generation_may_fill_the_context_and_one_more(engine: Engine) -> None:
+    # The last new token is only said, not run, so it needs no room.
+    session = engine.session(context=6)
+    assert session.generate([[1, 2]], max_new_tokens=5, eos_token_ids=()) == [
+        toy_tokens([1, 2], 5, ())
+    ]
+    refuse(session, lambda s: s.generate(max_new_tokens=0), "row 0", CapacityError)
+
+
+def test_a_row_without_tokens_needs_no_room(engine: Engine) -> None:
+    session = engine.session(2, context=3)
+    assert session.generate([[1], []], max_new_tokens=3, eos_token_ids=()) == [
+        toy_tokens([1], 3, ()),
+        [],
+    ]
+
+
+def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:
+    session = started(engine)
+    with pytest.raises(EngineError, match="a step failed: ") as caught:
+        session.prefill([[1], [POISON]])
+    assert "\n" not in str(caught.value)
+    for call in (
+        lambda: session.prefill([[1], []]),
+        lambda: session.decode([None, 1]),
+        lambda: session.generate(),
+    ):
+        with pytest.raises(EngineError, match="lost its state when a step failed"):
+            call()
+
+
+def test_a_step_that_fails_leaves_other_sessions_alone(engine: Engine) -> None:
+    healthy, doomed = started(engine), started(engine)
+    with pytest.raises(EngineError):
+        doomed.decode([POISON, None])
+    logits, _ = healthy.decode([7, None])
+    assert logits is not None
+    assert np.array_equal(logits, toy_logits([1, 2, 7])[-1])
+
+
+def test_an_interrupted_step_ends_the_session_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = started(engine)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "run_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.decode([1, 1])
+    monkeypatch.undo()
+    with pytest.raises(EngineError, match="lost its state"):
+        session.decode([1, 1])

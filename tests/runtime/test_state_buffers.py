@@ -1,0 +1,127 @@
+"""Buffers hold what was written, where the next step looks for it, however they grow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deltaport.runtime.state_buffers import StateBuffers
+from deltaport.state_layout import StateKind, StateLayout, StateTensor, StateUpdate
+
+
+def row(name: str, kind: StateKind, update: StateUpdate, *shape: int | str) -> StateTensor:
+    return StateTensor(
+        0, kind, f"past.{name}", f"present.{name}", ("slots", *shape), "float32", update, False
+    )
+
+
+LAYOUT = StateLayout(
+    (
+        row("key", "kv", "in_place", 2, "capacity", 3),
+        row("conv", "conv", "in_place", 4),
+        row("matrix", "recurrent", "swap", 5),
+        row("cache", "kv", "swap", "capacity"),
+    )
+)
+
+
+def buffers(capacity: int = 8) -> StateBuffers:
+    return StateBuffers(LAYOUT, slots=2, capacity=capacity)
+
+
+def test_everything_starts_at_zero_and_in_graph_order() -> None:
+    state = buffers()
+    assert [name for name, _ in state.inputs()] == [tensor.input for tensor in LAYOUT]
+    assert [name for name, _ in state.outputs()] == [tensor.output for tensor in LAYOUT]
+    for ports in (state.inputs(), state.outputs()):
+        for (_, array), shape in zip(ports, [(2, 2, 8, 3), (2, 4), (2, 5), (2, 8)], strict=True):
+            assert array.shape == shape
+            assert array.dtype == np.float32
+            assert array.flags.c_contiguous
+            assert not array.any()
+
+
+def test_in_place_rows_share_their_memory_and_swapped_ones_do_not() -> None:
+    state = buffers()
+    for tensor, (_, past), (_, present) in zip(
+        LAYOUT, state.inputs(), state.outputs(), strict=True
+    ):
+        assert np.shares_memory(past, present) is (tensor.update == "in_place")
+
+
+def test_a_commit_exchanges_what_is_read_and_what_is_written() -> None:
+    state = buffers()
+    for step in (1.0, 2.0, 3.0):
+        for _, array in state.outputs():
+            array[...] = step
+        if step > 1:
+            assert (state["past.matrix"] == step - 1).all()
+        state.commit()
+        for _, array in state.inputs():
+            assert (array == step).all()
+
+
+def test_without_a_commit_swapped_rows_keep_their_value() -> None:
+    state = buffers()
+    dict(state.outputs())["present.matrix"][...] = 9
+    assert not state["past.matrix"].any()
+
+
+def test_lookup_is_by_input_name() -> None:
+    state = buffers()
+    assert state["past.conv"] is dict(state.inputs())["past.conv"]
+    with pytest.raises(KeyError):
+        state["present.conv"]
+
+
+def test_growth_keeps_what_is_used_and_nothing_else() -> None:
+    state = buffers()
+    rng = np.random.default_rng(0)
+    for _, array in state.inputs():
+        array[...] = rng.normal(size=array.shape)
+    before = {name: array.copy() for name, array in state.inputs()}
+    state.reserve(9, used=5)
+    assert state.capacity == 16
+    assert state["past.key"].shape == (2, 2, 16, 3)
+    assert np.array_equal(state["past.key"][:, :, :5], before["past.key"][:, :, :5])
+    assert not state["past.key"][:, :, 5:].any()
+    assert np.array_equal(state["past.cache"][:, :5], before["past.cache"][:, :5])
+    for name in ("past.conv", "past.matrix"):
+        assert np.array_equal(state[name], before[name])
+
+
+def test_growth_reaches_both_buffers_of_a_swapped_cache() -> None:
+    state = buffers()
+    state.reserve(20, used=0)
+    for _ in range(2):
+        assert dict(state.inputs())["past.cache"].shape == (2, 32)
+        assert dict(state.outputs())["present.cache"].shape == (2, 32)
+        state.commit()
+
+
+def test_after_growth_in_place_rows_still_share_their_memory() -> None:
+    state = buffers()
+    state.reserve(9, used=0)
+    dict(state.outputs())["present.key"][...] = 4
+    assert (state["past.key"] == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted", "expected"),
+    [(8, 8, 8), (8, 1, 8), (8, 9, 16), (8, 16, 16), (8, 17, 32), (3, 100, 192), (1, 2, 2)],
+)
+def test_capacity_doubles(start: int, wanted: int, expected: int) -> None:
+    state = buffers(start)
+    state.reserve(wanted, used=0)
+    assert state.capacity == expected
+
+
+def test_enough_room_is_not_touched() -> None:
+    state = buffers()
+    held = [array for _, array in state.inputs()]
+    state.reserve(8, used=3)
+    assert all(array is old for (_, array), old in zip(state.inputs(), held, strict=True))
+
+
+def test_nbytes_counts_both_buffers_of_a_pair() -> None:
+    assert buffers().nbytes == 4 * 2 * (2 * 8 * 3 + 4 + 2 * 5 + 2 * 8)

@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deltaport.cli.formatting import (
+    format_bytes,
+    format_count,
+    format_seconds,
+    one_line,
+    plural,
+    terminal_safe,
+)
+from deltaport.cli.wording import describe_left_out
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (1234, "1.23 kB"),
+        (9_996, "10.0 kB"),
+        (99_960, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (45_600_000_000, "45.6 GB"),
+        (794 * 10**9, "794 GB"),
+        (10**18, "1.00 EB"),
+        (10**22, "10000 EB"),
+    ],
+)
+def test_format_bytes(count: int, expected: str) -> None:
+    assert format_bytes(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, "0"), (688, "688"), (35_000_000_000, "35.0 B"), (397 * 10**9, "397 B"), (1500, "1.50 k")],
+)
+def test_format_count(count: int, expected: str) -> None:
+    assert format_count(count) == expected
+
+
+@given(st.integers(1000, 10**18))
+def test_three_digits_and_never_more(count: int) -> None:
+    number, unit = format_bytes(count).split(" ")
+    assert len(number.replace(".", "")) == 3
+    scale = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15, "EB": 1e18}[unit]
+    assert float(number) * scale == pytest.approx(count, rel=0.006)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.0, "0.00 s"),
+        (0.042, "0.04 s"),
+        (9.994, "9.99 s"),
+        (9.996, "10.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (125.4, "2 min 05 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (7620, "2 h 07 min"),
+    ],
+)
+def test_format_seconds(seconds: float, expected: str) -> None:
+    assert format_seconds(seconds) == expected
+
+
+def test_plural() -> None:
+    assert plural(1, "layer") == "1 layer"
+    assert plural(0, "layer") == "0 layers"
+    assert plural(248_320, "entry", "entries") == "248,320 entries"
+
+
+@given(st.text())
+def test_one_line_is_one_printable_line(text: str) -> None:
+    assert one_line(text).isprintable()
+
+
+def test_one_line_keeps_what_prints_and_shows_what_does_not() -> None:
+    assert one_line("Zürich 你好") == "Zürich 你好"
+    assert one_line("a\nb\x1b[31m\udcff") == "a\\nb\\x1b[31m\\udcff"
+
+
+def test_terminals_get_no_control_characters_but_all_text() -> None:
+    text = "line\n\ttab, wide\u3000space, \N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}"
+    assert terminal_safe(text) == text
+    assert terminal_safe("\x1b]0;title\x07\r") == "\\x1b]0;title\\x07\\r"
+
+
+def test_what_was_left_out() -> None:
+    assert describe_left_out({"vision": 0, "mtp": 0, "tied": 0}) == "nothing"
+    counts = {"vision": 153, "mtp": 1, "tied": 0}
+    assert (
+        describe_left_out(counts) == "153 tensors (vision tower), 1 tensor (multi-token prediction)"
+    )
