@@ -11,7 +11,6 @@ the YaRN paper (arXiv 2309.00071).
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,11 +34,6 @@ _YARN_NAMES = names_in(
     original_max_position_embeddings truncate
     """
 )
-
-
-def _float32(value: float) -> float:
-    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
-    return rounded
 
 
 @dataclass(frozen=True)
@@ -97,25 +91,14 @@ class YarnSpec:
     def _mscale(self, weight: float) -> float:
         return 1.0 if self.factor <= 1 else 0.1 * weight * math.log(self.factor) + 1.0
 
-    def blend(self, frequencies: list[float], *, theta: float) -> tuple[float, ...]:
-        """Blend ``frequencies`` (rotary_dim / 2 of them, 1/theta^(2i/rotary_dim))."""
-        rotary_dim = 2 * len(frequencies)
+    def ramp(self, *, rotary_dim: int, theta: float) -> tuple[float, float]:
+        """Frequency indices between which interpolation takes over from extrapolation."""
         low = self._dimension_of(self.beta_fast, rotary_dim, theta)
         high = self._dimension_of(self.beta_slow, rotary_dim, theta)
         if self.truncate:
             low, high = float(math.floor(low)), float(math.ceil(high))
         low, high = max(low, 0.0), min(high, rotary_dim - 1.0)
-        if low == high:
-            high += 0.001
-        # The weights are rounded to float32 as transformers does: at a large factor the rounding
-        # of 1 - ramp is the difference between agreeing to one part in 1e7 and in 1e5.
-        width = _float32(high - low)
-        blended = []
-        for i, frequency in enumerate(frequencies):
-            ramp = _float32(_float32(i - _float32(low)) / width)
-            keep = _float32(1.0 - min(max(ramp, 0.0), 1.0))
-            blended.append(frequency / self.factor * (1.0 - keep) + frequency * keep)
-        return tuple(blended)
+        return low, high if high != low else high + 0.001
 
     def _dimension_of(self, rotations: float, rotary_dim: int, theta: float) -> float:
         """The (fractional) component that turns ``rotations`` times in the original context."""
@@ -179,11 +162,6 @@ class RopeSpec:
     def attention_scaling(self) -> float:
         """Factor on cosine and sine: 1.0 for the default type, YaRN's otherwise."""
         return 1.0 if self.yarn is None else self.yarn.attention_scaling
-
-    def inverse_frequencies(self) -> tuple[float, ...]:
-        """The rotary_dim / 2 inverse frequencies, in radians per position, to cast to float32."""
-        plain = [self.theta ** (-i / self.rotary_dim) for i in range(0, self.rotary_dim, 2)]
-        return tuple(plain) if self.yarn is None else self.yarn.blend(plain, theta=self.theta)
 
     def axis_of_frequency(self) -> tuple[int, ...]:
         """Which position (0 temporal, 1 height, 2 width) drives each of the frequencies.

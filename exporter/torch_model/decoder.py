@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn import functional as F
 
 from deltaport.custom_ops.torch_bindings import gemm_transposed
@@ -15,7 +16,7 @@ from deltaport.exporter.torch_model.feed_forward import DenseMlp, SparseMoeBlock
 from deltaport.exporter.torch_model.gated_attention import GatedAttention
 from deltaport.exporter.torch_model.gated_delta_net import GatedDeltaNet
 from deltaport.exporter.torch_model.layers import Linear, ZeroCentredRMSNorm
-from deltaport.exporter.torch_model.rotary import rotary_cos_sin
+from deltaport.exporter.torch_model.rotary import inverse_frequencies, rotary_cos_sin
 
 __all__ = ["Decoder", "DecoderState"]
 
@@ -76,6 +77,9 @@ class Decoder(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        # Numbers, even while fake tensors stand for everything else: they end up in the graph.
+        with unset_fake_temporarily():
+            self.frequencies: list[float] = inverse_frequencies(spec.rope).tolist()
         self.model = TextModel(spec)
         if not spec.tie_word_embeddings:
             self.lm_head = Linear(spec.hidden_size, spec.vocab_size)
@@ -108,7 +112,8 @@ class Decoder(nn.Module):
         (into the flattened [B*T]) are int64; logits [R,V] are float32.
         """
         x = F.embedding(input_ids, self.model.embed_tokens.weight).float()
-        rotary = rotary_cos_sin(self.spec.rope, positions)
+        frequency = torch.tensor(self.frequencies, dtype=torch.float32, device=x.device)
+        rotary = rotary_cos_sin(self.spec.rope, frequency, positions)
         new_state: DecoderState = []
         for i, layer in enumerate(self.model.layers):
             x, new = layer(x, rotary, (state[2 * i], state[2 * i + 1]), lengths, past_lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,3 +47,9 @@ def engine(exported: Exported) -> Path:
     """The engine of ``checkpoint``; not to be written to."""
     assert exported.result.returncode == 0, exported.result.stderr
     return exported.folder
+
+
+@pytest.fixture
+def altered(engine: Path, tmp_path: Path) -> Path:
+    """A copy of the engine to alter."""
+    return Path(shutil.copytree(engine, tmp_path / "input" / "engine"))

@@ -1,8 +1,7 @@
-"""Whatever is wrong with the input: one clear line, the right exit status, nothing left behind."""
+"""Bad checkpoints, outputs and prompts: one clear line, exit status 2, nothing left behind."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import struct
@@ -11,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from deltaport.cli import main
 from tests.checkpoints import save_checkpoint
 from tests.end_to_end.command import deltaport, error_line, listing
+from tests.end_to_end.damage import (
+    Change,
+    put_a_folder_in_place_of,
+    refused_by_inspect,
+    rewrite,
+)
 
 WEIGHTS = "model.safetensors"
-Change = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -28,25 +30,12 @@ def damaged(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "input" / "checkpoint"))
 
 
-@pytest.fixture
-def altered(engine: Path, tmp_path: Path) -> Path:
-    """A copy of the engine to alter."""
-    return Path(shutil.copytree(engine, tmp_path / "input" / "engine"))
-
-
 def refuse_export(checkpoint: Path, output: Path, *options: str) -> str:
     """The error of an export that must fail and leave everything as it was."""
     before = {path: path.lstat().st_mtime_ns for path in output.parent.iterdir()}
     line = error_line(deltaport("export", checkpoint, "-o", output, "--quiet", *options))
     assert {path: path.lstat().st_mtime_ns for path in output.parent.iterdir()} == before
     return line
-
-
-def inspect_in_process(path: Path) -> str:
-    result = CliRunner().invoke(main, ["inspect", str(path)])
-    assert result.exit_code == 2
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removesuffix("\n")
 
 
 def change_config(folder: Path, **fields: Any) -> None:
@@ -106,24 +95,8 @@ def add_a_tensor(folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS)
 
 
-def put_a_folder_in_place_of(name: str) -> Change:
-    def change(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).mkdir()
-
-    return change
-
-
 def use_pickles_only(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
-
-
-def write_config(text: str) -> Change:
-    return lambda folder: void((folder / "config.json").write_text(text))
-
-
-def void(_: object) -> None:
-    """Discard a result, for functions that are called for their effect."""
 
 
 def nan_in_config(folder: Path) -> None:
@@ -137,15 +110,15 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     "wrong shape": (change_a_shape, "has shape [255, 64], expected [256, 64]"),
     "missing tensor": (lose_a_tensor, "is missing"),
     "tensor left over": (add_a_tensor, "left over"),
-    "folder for weights": (put_a_folder_in_place_of(WEIGHTS), "not a regular file"),
+    "folder for weights": (put_a_folder_in_place_of(WEIGHTS), "holds no weights"),
     "folder for config": (put_a_folder_in_place_of("config.json"), "not a regular file"),
     "unknown model type": (lambda f: change_config(f, model_type="llama"), '"llama"'),
     "unknown field": (lambda f: change_config(f, novelty=1), "--accept-config-field novelty"),
     "quantized": (lambda f: change_config(f, quantization_config={"bits": 4}), "unquantized"),
     "NaN in config": (nan_in_config, "NaN"),
-    "config not JSON": (write_config("{'model_type': 'qwen3_5'}"), "JSON"),
-    "config not an object": (write_config("[]"), "expected a JSON object"),
-    "config cut short": (write_config('{"model_type": "qwen3_5_moe"'), "JSON"),
+    "config not JSON": (rewrite("config.json", "{'model_type': 'qwen3_5'}"), "JSON"),
+    "config not an object": (rewrite("config.json", "[]"), "expected a JSON object"),
+    "config cut short": (rewrite("config.json", '{"model_type": "qwen3_5_moe"'), "JSON"),
 }
 
 
@@ -155,7 +128,7 @@ def test_damaged_checkpoints(damaged: Path, tmp_path: Path, damage: Change, expe
     line = refuse_export(damaged, tmp_path / "engine")
     assert expected in line
     assert str(damaged) in line
-    assert inspect_in_process(damaged) == line
+    assert refused_by_inspect(damaged) == line
 
 
 def test_pickles_are_not_loaded(damaged: Path, tmp_path: Path) -> None:
@@ -172,16 +145,16 @@ def test_a_missing_shard(tmp_path: Path) -> None:
     shards[1].unlink()
     line = refuse_export(folder, tmp_path / "engine")
     assert f"shard {shards[1].name} is missing" in line
-    assert inspect_in_process(folder) == line
+    assert refused_by_inspect(folder) == line
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere\n\x1b[31m"
     line = refuse_export(missing, tmp_path / "engine")
     assert "no such file" in line
-    assert inspect_in_process(missing) == line
-    assert "neither a checkpoint nor an engine" in inspect_in_process(tmp_path)
-    assert "File name too long" in inspect_in_process(tmp_path / ("a" * 300))
+    assert refused_by_inspect(missing) == line
+    assert "neither a checkpoint nor an engine" in refused_by_inspect(tmp_path)
+    assert "File name too long" in refused_by_inspect(tmp_path / ("a" * 300))
 
 
 def test_an_unknown_target(checkpoint: Path, tmp_path: Path) -> None:
@@ -216,93 +189,6 @@ class TestOutput:
 
     def test_a_name_no_file_system_takes(self, single_layer: Path, tmp_path: Path) -> None:
         assert "File name too long" in refuse_export(single_layer, tmp_path / ("a" * 300))
-
-
-def change_manifest(engine: Path, **fields: Any) -> None:
-    path = engine / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
-def change_file_row(engine: Path, name: str, **fields: Any) -> None:
-    files = json.loads((engine / "manifest.json").read_text())["files"]
-    changed = [row | fields if row["path"] == name else row for row in files]
-    change_manifest(engine, files=changed)
-
-
-def replace_decoder(engine: Path, data: bytes) -> None:
-    """Put something else in place of the graph, with a manifest that vouches for it."""
-    (engine / "decoder.onnx").write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-    change_file_row(engine, "decoder.onnx", size=len(data), sha256=digest)
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def rewrite_manifest(text: str) -> Change:
-    return lambda engine: void((engine / "manifest.json").write_text(text))
-
-
-def half_a_decoder(engine: Path) -> None:
-    data = (engine / "decoder.onnx").read_bytes()
-    replace_decoder(engine, data[: len(data) // 2])
-
-
-def refer_to(path: str) -> Change:
-    return lambda engine: change_file_row(engine, "decoder.onnx.data", path=path)
-
-
-ALTERATIONS: dict[str, tuple[Change, str]] = {
-    "weights missing": (lambda e: (e / "decoder.onnx.data").unlink(), "decoder.onnx.data: missing"),
-    "graph missing": (lambda e: (e / "decoder.onnx").unlink(), "decoder.onnx: missing"),
-    "manifest missing": (lambda e: (e / "manifest.json").unlink(), "has no manifest.json"),
-    "tokenizer missing": (lambda e: (e / "tokenizer.json").unlink(), "tokenizer.json: missing"),
-    "weights altered": (lambda e: flip_a_bit(e / "decoder.onnx.data"), "checksum differs"),
-    "graph altered": (lambda e: flip_a_bit(e / "decoder.onnx"), "checksum differs"),
-    "graph longer": (
-        lambda e: void((e / "decoder.onnx").open("ab").write(b"!")),
-        "the manifest says",
-    ),
-    "folder for a file": (put_a_folder_in_place_of("decoder.onnx"), "decoder.onnx: "),
-    "garbage graph, vouched for": (
-        lambda e: replace_decoder(e, bytes(range(256)) * 9),
-        "decoder.onnx: onnxruntime refuses it",
-    ),
-    "half a graph, vouched for": (half_a_decoder, "decoder.onnx: onnxruntime refuses it"),
-    "empty graph, vouched for": (lambda e: replace_decoder(e, b""), "decoder.onnx: "),
-    "path above": (refer_to("../decoder.onnx.data"), "leaves the engine folder"),
-    "path above, hidden": (refer_to("a/../../decoder.onnx.data"), "leaves the engine folder"),
-    "absolute path": (refer_to("/etc/passwd"), "leaves the engine folder"),
-    "newer schema": (lambda e: change_manifest(e, schema_version=99), "upgrade deltaport"),
-    "newer ops": (lambda e: change_manifest(e, op_library_version=99), "upgrade deltaport"),
-    "unknown manifest field": (lambda e: change_manifest(e, novelty=1), "unknown field"),
-    "another vocabulary": (lambda e: change_manifest(e, vocab_size=301), "logits"),
-    "no state": (lambda e: change_manifest(e, state=[]), "only in the graph"),
-    "manifest not JSON": (rewrite_manifest("not JSON"), "manifest.json"),
-    "manifest with NaN": (rewrite_manifest('{"schema_version": NaN}'), "manifest.json"),
-    "manifest not an object": (rewrite_manifest("7"), "manifest.json"),
-    "manifest empty": (rewrite_manifest(""), "manifest.json"),
-}
-
-
-@pytest.mark.parametrize(("alter", "expected"), ALTERATIONS.values(), ids=ALTERATIONS)
-def test_altered_engines(altered: Path, alter: Change, expected: str) -> None:
-    alter(altered)
-    line = error_line(deltaport("run", altered, "-p", "a", "-n", "1", "--quiet"))
-    assert expected in line
-    assert str(altered) in line
-
-
-def test_inspect_refuses_what_it_can_see(altered: Path) -> None:
-    flip_a_bit(altered / "decoder.onnx")
-    assert deltaport("inspect", altered).returncode == 0, "contents are for run to check"
-    (altered / "decoder.onnx").unlink()
-    assert "decoder.onnx: missing" in inspect_in_process(altered)
-    change_manifest(altered, model={"model_type": "qwen3_5_moe\x1b[31m\n"})
-    assert "manifest.json" in inspect_in_process(altered)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from deltaport.cli import main
 from deltaport.exporter.model_size import parameter_shapes
@@ -26,7 +26,7 @@ from tests.end_to_end.command import COMMAND, deltaport, error_line, listing
 
 @pytest.fixture(scope="module")
 def large(single_layer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of zeros that takes seconds to write, and no space itself: its file is sparse."""
+    """A checkpoint that takes seconds to write: zeros, in a sparse file that takes no space."""
     folder = tmp_path_factory.mktemp("large")
     config = json.loads((single_layer / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 1_000_000}))
@@ -82,6 +82,12 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def export_in_process(checkpoint: Path, output: Path, *options: str) -> Result:
+    """An export that need not load torch again."""
+    arguments = ["export", str(checkpoint), "-o", str(output), "--quiet", *options]
+    return CliRunner().invoke(main, arguments)
+
+
 def is_usable(engine: Path) -> bool:
     return deltaport("run", engine, "--ids", "1,2", "-n", "2", "--quiet").returncode == 0
 
@@ -109,8 +115,8 @@ def test_the_next_export_cleans_up_after_kill_9(
     assert listing(old) == before
     assert is_usable(old)
 
-    result = deltaport("export", single_layer, "-o", old, "--overwrite", "--quiet")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    result = export_in_process(single_layer, old, "--overwrite")
+    assert (result.exit_code, result.output) == (0, "")
     assert names_in(tmp_path) == ["engine"]
     assert listing(old).keys() < before.keys() | {"tokenizer.json"}
     assert is_usable(old)
@@ -135,9 +141,7 @@ class TestFullDisk:
     """In this process, where a disk can be made to look full."""
 
     def refuse(self, checkpoint: Path, output: Path, *options: str) -> str:
-        result = CliRunner().invoke(
-            main, ["export", str(checkpoint), "-o", str(output), "--quiet", *options]
-        )
+        result = export_in_process(checkpoint, output, *options)
         assert result.exit_code == 2, result.output
         assert result.stdout == ""
         [line] = result.stderr.splitlines()

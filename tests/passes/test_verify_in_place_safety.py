@@ -77,6 +77,13 @@ SAFE = {
             o = Slice(all, start, end, axis)
             y = Relu(all)
         }}""",
+    "a writer that captures the copy in a branch": f"""
+        {HEAD} => (float[B,8,4] o) {{
+            {WINDOW}
+            o = If (c) <
+                then_branch = a () => (float[B,8,4] s) {{ s = Slice(all, start, end, axis) }},
+                else_branch = b () => (float[B,8,4] t) {{ t = Neg(u) }}>
+        }}""",
     "nobody reads it": f"""
         {HEAD} => (float[B,8,4] o) {{ o = Relu(u) }}""",
 }

@@ -114,6 +114,7 @@ def test_a_row_without_tokens_needs_no_room(engine: Engine) -> None:
         toy_tokens([1], 3, ()),
         [],
     ]
+    assert engine.session(2, context=3).generate(max_new_tokens=9) == [[], []]
 
 
 def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ import click
 from click.core import ParameterSource
 
 from deltaport.errors import CapacityError, InputError
+
+from .prompt import parse_ids, read_prompt
 
 if TYPE_CHECKING:
     from deltaport.runtime import Session
@@ -70,16 +71,17 @@ def run(
     """
     if (prompt is None) == (ids is None):
         raise click.UsageError("give either --prompt or --ids")
-    given = _parse_ids(ids) if ids is not None else None
-    text = _read_prompt(prompt) if prompt is not None else ""
+    given = parse_ids(ids) if ids is not None else None
+    text = read_prompt(prompt) if prompt is not None else ""
 
     from deltaport.runtime import Engine
+    from deltaport.text import TextTokenizer
 
     from .console import waiting
 
     with waiting("loading the engine", quiet=quiet):
         opened = Engine.open(engine, threads=threads, checksums=not no_checksums)
-        tokenizer = _load_tokenizer(engine) if given is None else None
+        tokenizer = TextTokenizer.load(engine) if given is None else None
     tokens = tokenizer.encode(text) if tokenizer else given or []
     if not tokens:
         raise InputError("the prompt gives no tokens; give the model something to continue")
@@ -93,34 +95,6 @@ def run(
         click.echo(clock.summary(len(tokens)), err=True)
 
 
-def _parse_ids(ids: str) -> list[int]:
-    parts = [part.strip() for part in ids.split(",")]
-    wrong = next((part for part in parts if not (part.isascii() and part.isdecimal())), None)
-    if wrong is not None or len(max(parts, key=len)) > 10:
-        shown = wrong if wrong is not None else max(parts, key=len)
-        raise InputError(
-            f'--ids: {shown[:40]!r} is not a token id; expected a list such as "1,2,3"'
-        )
-    return [int(part) for part in parts]
-
-
-def _read_prompt(prompt: str) -> str:
-    if prompt != "-":
-        text = prompt
-    else:
-        try:
-            text = sys.stdin.buffer.read().decode()
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"standard input: not UTF-8 at byte {error.start}; convert it first"
-            ) from None
-        except OSError as error:
-            raise InputError(f"standard input: cannot be read: {error.strerror}") from None
-    if not text:
-        raise InputError("the prompt is empty; give the model something to continue")
-    return text
-
-
 def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
     """As the session checks, which does not know how the user asked."""
     # The last token is only printed: the model never reads it.
@@ -131,12 +105,6 @@ def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
             f"{needed}, it is {context}; shorten the prompt, or pass a lower --max-new-tokens or "
             "a higher --context"
         )
-
-
-def _load_tokenizer(engine: Path) -> TextTokenizer:
-    from deltaport.text import TextTokenizer
-
-    return TextTokenizer.load(engine)
 
 
 def _generate(

@@ -70,6 +70,9 @@ class AtomicFolder:
             there = next(filter(os.path.lexists, self.target.parents), self.target)
             if not there.is_dir():
                 raise OutputError(f"{there}: exists and is not a folder; choose another output")
+            self.path.lstat()  # fails for a name that is too long
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise self._output_error(error) from None
 
