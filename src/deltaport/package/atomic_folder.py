@@ -79,13 +79,14 @@ class AtomicFolder:
     def commit(self) -> None:
         """Put the finished folder in place, replacing the old one only now."""
         try:
-            (self.path / LOCK_NAME).unlink()
             _sync(self.path)
             if self.target.exists():
                 self._check_target()
                 # Until the second rename the old engine is still whole, under another name.
                 self.target.rename(self._replaced)
             self.path.rename(self.target)
+            # Only now: without its lock the sibling would pass for a dead one.
+            (self.target / LOCK_NAME).unlink()
             _sync(self.target.parent)
         except BaseException as error:  # Ctrl-C between the two renames, too
             self._restore()
