@@ -38,7 +38,6 @@ class OpDefinition:
     ``body`` is ONNX textual syntax. It is at once the specification in executable form, the
     fallback where no kernel of ours is loaded, and the oracle kernels are tested against.
     ``attributes`` maps each attribute to its default; ``None`` marks a required one.
-    ``alias_safe`` lists (input, output) ports that *every* implementation may keep in one buffer.
     """
 
     name: str

@@ -19,20 +19,17 @@ class AttachFunctionBodies(ir.passes.InPlacePass):
     name = "attach-function-bodies"
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Attach what is missing."""
+        """Attach what is missing. Bodies and graph must speak the same opset to be inlined."""
+        opset = model.graph.opset_imports.get("")
+        if opset != BODY_OPSET:
+            raise PassError(
+                f"{self.name}: graph is opset {opset}, function bodies are opset {BODY_OPSET}"
+            )
         called = sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN})
         modified = False
         for op_type in called:
             modified |= self._try_attach(model, op_type)
         return ir.passes.PassResult(model, modified)
-
-    def requires(self, model: ir.Model) -> None:
-        """Bodies and graph must speak the same opset, or they cannot be inlined."""
-        opset = model.graph.opset_imports.get("")
-        if opset != BODY_OPSET:
-            raise ir.passes.PreconditionError(
-                f"{self.name}: graph is opset {opset}, function bodies are opset {BODY_OPSET}"
-            )
 
     def _try_attach(self, model: ir.Model, op_type: str) -> bool:
         if (DOMAIN, op_type, "") in model.functions:

@@ -33,8 +33,9 @@ class VerifyInPlaceSafety(ir.passes.InPlacePass):
     1. every node that reads P (or a view of P) and is not W copies P and is an ancestor of W, and
     2. W does not read P, or reads it at an input its kernel may alias with that output.
 
-    Function bodies are inlined first, so the proof is about what runs. A node with subgraphs
-    counts as one: what happens inside an ``If`` or ``Scan`` is not ordered for us.
+    The proof is about what runs, so it looks inside function bodies: into the one call that
+    touches a buffer, else into all of them, inlined. A node with subgraphs counts as one: what
+    happens inside an ``If`` or ``Scan`` is not ordered for us.
     """
 
     name = "verify-in-place-safety"
@@ -44,21 +45,61 @@ class VerifyInPlaceSafety(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Raise ``PassError`` naming the tensor and the offending node."""
-        flat = common.InlinePass()(model.clone()).model
-        inputs = {value.name: value for value in flat.graph.inputs}
-        outputs = {value.name: value for value in flat.graph.outputs}
-        owner = _owners(flat.graph)
-        for tensor in self.layout:
-            if tensor.update == "in_place":
-                _prove(tensor, inputs[tensor.input], outputs[tensor.output], owner)
+        in_place = [tensor for tensor in self.layout if tensor.update == "in_place"]
+        proved: set[tuple[ir.OperatorIdentifier, int, int]] = set()
+        harder = []
+        for tensor in in_place:
+            past, present = _ends(model.graph, tensor)
+            call = _only_call(model, past, present)
+            if call is None:
+                harder.append(tensor)
+            elif call not in proved:
+                function = model.functions[call[0]]
+                ends = function.inputs[call[1]], function.outputs[call[2]]
+                _prove(tensor, *ends, _owners(function))
+                proved.add(call)
+        if harder:
+            flat = common.InlinePass()(model.clone()).model
+            owner = _owners(flat.graph)
+            for tensor in harder:
+                _prove(tensor, *_ends(flat.graph, tensor), owner)
         return ir.passes.PassResult(model, modified=False)
+
+
+def _ends(graph: ir.Graph, tensor: StateTensor) -> tuple[ir.Value, ir.Value]:
+    for values, name in ((graph.inputs, tensor.input), (graph.outputs, tensor.output)):
+        if all(value.name != name for value in values):
+            raise PassError(f"{VerifyInPlaceSafety.name}: {name}: not in the graph")
+    past = next(value for value in graph.inputs if value.name == tensor.input)
+    present = next(value for value in graph.outputs if value.name == tensor.output)
+    return past, present
+
+
+def _only_call(
+    model: ir.Model, past: ir.Value, present: ir.Value
+) -> tuple[ir.OperatorIdentifier, int, int] | None:
+    """The function, input and output where one call is all that touches the buffer.
+
+    Then the proof about its body is the proof, and serves every layer. Calls inside the body would
+    hide what runs, so such a function does not qualify.
+    """
+    uses = [use for use in past.uses() if use[0].op_type not in METADATA_ONLY]
+    if len(uses) != 1 or uses[0][0] is not present.producer():
+        return None
+    node, position = uses[0]
+    function = model.functions.get(node.op_identifier())
+    if function is None or any(n.op_identifier() in model.functions for n in function.all_nodes()):
+        return None
+    index = present.index()
+    assert index is not None, "a produced value has a place among its node's outputs"
+    return node.op_identifier(), position, index
 
 
 Owners = dict[ir.Node, ir.Node]
 """For each node, subgraph nodes included, the top-level node it runs in."""
 
 
-def _owners(graph: ir.Graph) -> Owners:
+def _owners(graph: ir.Graph | ir.Function) -> Owners:
     owner: Owners = {}
 
     def claim(node: ir.Node, top: ir.Node) -> None:

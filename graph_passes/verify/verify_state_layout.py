@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from deltaport.errors import PassError
-from deltaport.state_layout import SLOTS, StateLayout, StateTensor
+from deltaport.state_layout import SLOTS, StateLayout
 
 __all__ = ["VerifyStateLayout"]
 
 SLOTS_IN_GRAPH = "batch"
 """A step's batch is the number of slots it binds."""
 
-STEP_INPUTS = ("input_ids", "positions", "lengths", "past_lengths", "logit_index")
+STEP_INPUTS: dict[str, list[int | str]] = {
+    "input_ids": ["batch", "tokens"],
+    "positions": [3, "batch", "tokens"],
+    "lengths": ["batch"],
+    "past_lengths": ["batch"],
+    "logit_index": ["rows"],
+}
 
 
 class VerifyStateLayout(ir.passes.InPlacePass):
-    """Every state row has its input and output in the graph, alike in dtype and shape, in order."""
+    """The decoder's inputs and outputs are those of the contract, in order, dtype and shape."""
 
     name = "verify-state-layout"
 
@@ -28,8 +36,10 @@ class VerifyStateLayout(ir.passes.InPlacePass):
         inputs = {value.name: value for value in model.graph.inputs}
         outputs = {value.name: value for value in model.graph.outputs}
         for tensor in self.layout:
-            _check_value(inputs, tensor.input, tensor)
-            _check_value(outputs, tensor.output, tensor)
+            where = f"{self.name}: layer {tensor.layer}"
+            shape = [SLOTS_IN_GRAPH if dim == SLOTS else dim for dim in tensor.shape]
+            _check(where, inputs, tensor.input, ir.DataType.FLOAT, shape)
+            _check(where, outputs, tensor.output, ir.DataType.FLOAT, shape)
         expected_inputs = [*STEP_INPUTS, *(tensor.input for tensor in self.layout)]
         expected_outputs = ["logits", *(tensor.output for tensor in self.layout)]
         for what, found, expected in (
@@ -38,21 +48,30 @@ class VerifyStateLayout(ir.passes.InPlacePass):
         ):
             if found != expected:
                 raise PassError(f"{self.name}: graph {what} are {found}, expected {expected}")
+        for name, dims in STEP_INPUTS.items():
+            _check(self.name, inputs, name, ir.DataType.INT64, dims)
+        _check(self.name, outputs, "logits", ir.DataType.FLOAT, ["rows", None])
         return ir.passes.PassResult(model, modified=False)
 
 
-def _check_value(values: dict[str | None, ir.Value], name: str, tensor: StateTensor) -> None:
-    where = f"{VerifyStateLayout.name}: layer {tensor.layer}: {name}"
+def _check(
+    where: str,
+    values: dict[str | None, ir.Value],
+    name: str,
+    dtype: ir.DataType,
+    shape: Sequence[int | str | None],
+) -> None:
+    """``None`` in ``shape`` stands for any size."""
     if name not in values:
-        raise PassError(f"{where}: not in the graph")
+        raise PassError(f"{where}: {name}: not in the graph")
     value = values[name]
-    if value.dtype is None or value.dtype != ir.DataType.FLOAT:
-        raise PassError(f"{where}: dtype {value.dtype} in the graph, {tensor.dtype} in the layout")
-    wanted = [SLOTS_IN_GRAPH if dim == SLOTS else dim for dim in tensor.shape]
-    found = (
-        None
-        if value.shape is None
-        else [dim if isinstance(dim, int) else dim.value for dim in value.shape]
-    )
-    if found != wanted:
-        raise PassError(f"{where}: shape {found} in the graph, {wanted} in the layout")
+    if value.dtype != dtype:
+        raise PassError(f"{where}: {name}: dtype {value.dtype}, expected {dtype}")
+    found = None if value.shape is None else [_plain(dim) for dim in value.shape]
+    agrees = found is not None and len(found) == len(shape)
+    if not agrees or any(b not in (None, a) for a, b in zip(found or [], shape, strict=True)):
+        raise PassError(f"{where}: {name}: shape {found}, expected {list(shape)}")
+
+
+def _plain(dim: int | ir.SymbolicDim) -> int | str | None:
+    return dim.value if isinstance(dim, ir.SymbolicDim) else dim

@@ -100,6 +100,6 @@ def test_an_op_without_definition_is_an_error() -> None:
 @pytest.mark.parametrize("opset", [23, 25])
 def test_another_opset_is_refused(opset: int) -> None:
     model = parse_graph(TWO_CONVOLUTIONS, opset=opset)
-    with pytest.raises(ir.passes.PreconditionError, match=rf"opset {opset}.* opset 24"):
+    with pytest.raises(PassError, match=rf"opset {opset}.* opset 24"):
         AttachFunctionBodies()(model)
     assert not model.functions

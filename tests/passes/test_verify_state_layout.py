@@ -116,6 +116,27 @@ def test_a_missing_step_input_is_found(name: str) -> None:
         verify({key: kind for key, kind in INPUTS.items() if key != name})
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("input_ids", "int32[batch,tokens]"),
+        ("input_ids", "int64[tokens,batch]"),
+        ("positions", "int64[batch,tokens]"),
+        ("lengths", "int64[rows]"),
+        ("logit_index", "int64[5]"),
+    ],
+)
+def test_another_kind_of_step_input_is_found(name: str, kind: str) -> None:
+    with pytest.raises(PassError, match=rf"{name}: (shape|dtype)"):
+        verify({**INPUTS, name: kind})
+
+
+@pytest.mark.parametrize("kind", ["float[batch,9]", "float[rows]", "float16[rows,9]", "float"])
+def test_another_kind_of_logits_is_found(kind: str) -> None:
+    with pytest.raises(PassError, match=r"logits: (shape|dtype)"):
+        verify(outputs={**OUTPUTS, "logits": kind})
+
+
 def test_missing_logits_are_found() -> None:
     with pytest.raises(PassError, match=r"graph outputs are .* expected"):
         verify(outputs={key: kind for key, kind in OUTPUTS.items() if key != "logits"})
