@@ -12,13 +12,9 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
-from deltaport.exporter.safetensors_file import (
-    Region,
-    SafetensorsFile,
-    TensorEntry,
-    quote,
-)
-from deltaport.strict_json import JsonProblem, parse_object
+from deltaport.exporter.safetensors_file import SafetensorsFile, TensorEntry
+from deltaport.graph_passes.recipes.region import Region
+from deltaport.strict_json import JsonProblem, parse_object, quote
 
 __all__ = ["Checkpoint"]
 

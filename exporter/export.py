@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from ml_dtypes import bfloat16
 
+from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.checkpoint import Checkpoint
 from deltaport.exporter.model_size import parameter_shapes, stored_as_float32
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.exporter.recipe import Recipe
 from deltaport.exporter.weight_names import bind
+from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.target_capabilities import target_named
-from deltaport.package import AtomicFolder, Manifest
+from deltaport.package import Manifest
 
 __all__ = ["DTYPES", "ExportEvents", "StorageDtype", "export_checkpoint"]
 

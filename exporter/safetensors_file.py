@@ -13,31 +13,25 @@ say which pages it is done with: pages of a mapped file count as resident memory
 import math
 import mmap
 import os
-import reprlib
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self, TypeAlias
+from typing import Any, BinaryIO, Self
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
-from deltaport.strict_json import JsonProblem, parse_object
+from deltaport.graph_passes.recipes.region import Region, check_region
+from deltaport.strict_json import JsonProblem, parse_object, quote
 
 __all__ = [
     "DTYPES",
-    "Region",
     "SafetensorsFile",
     "TensorEntry",
-    "check_region",
-    "quote",
 ]
-
-#: Half-open (start, stop) element ranges, one per dimension of a tensor.
-Region: TypeAlias = tuple[tuple[int, int], ...]
 
 #: Bits per element of every dtype the format names.
 _BITS = {
@@ -61,22 +55,6 @@ _SPAN = 16 << 20  # bytes of one tensor that may stay resident between releases
 # Linux maps 64 KiB around each page it faults in, so that is the unit worth dropping.
 _GRAIN = max(mmap.PAGESIZE, 64 << 10)
 _DAMAGED = "the file is damaged: download it again"
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 80
-
-
-def quote(value: object) -> str:
-    """Return a one-line, printable, bounded ``repr`` of something read from an untrusted file."""
-    return _short.repr(value)
-
-
-def check_region(region: Region, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless ``region`` lies inside ``shape``: a wrong region is our own bug."""
-    if len(region) != len(shape) or not all(
-        0 <= start <= stop <= size for (start, stop), size in zip(region, shape, strict=True)
-    ):
-        raise ValueError(f"region {region} is not inside shape {shape}")
 
 
 @dataclass(frozen=True)

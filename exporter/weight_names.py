@@ -17,9 +17,10 @@ import numpy as np
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.evaluate_recipe import pieces
-from deltaport.exporter.recipe import Concat, Recipe, Source, Stack
-from deltaport.exporter.safetensors_file import DTYPES, quote
+from deltaport.exporter.safetensors_file import DTYPES
+from deltaport.graph_passes.recipes.evaluate_recipe import pieces
+from deltaport.graph_passes.recipes.recipe import Concat, Recipe, Source, Stack
+from deltaport.strict_json import quote
 
 __all__ = ["Binding", "bind"]
 

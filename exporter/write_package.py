@@ -13,12 +13,13 @@ import onnx_ir as ir
 from deltaport import __version__
 from deltaport.custom_ops.definitions import DOMAIN_VERSION
 from deltaport.errors import CheckpointError, OutputError
-from deltaport.exporter.evaluate_recipe import evaluate
+from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.exporter.recipe import TensorSource
-from deltaport.exporter.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.graph_passes.recipes.recipe import TensorSource
+from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
-from deltaport.package import MANIFEST_NAME, AtomicFolder, FileEntry, Manifest
+from deltaport.package import MANIFEST_NAME, FileEntry, Manifest
 from deltaport.state_layout import StateLayout
 
 __all__ = ["COPIED_FILES", "Progress", "write_package"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deltaport.exporter.recipe import Recipe, Squeeze, Transpose
-from deltaport.exporter.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.recipes.recipe import Recipe, Squeeze, Transpose
+from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 
 __all__ = ["FoldWeightLayout"]
 

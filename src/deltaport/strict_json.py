@@ -8,9 +8,13 @@ name; callers add that name, and raise the error of their kind.
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import Any, NoReturn
 
-__all__ = ["JsonProblem", "one_line", "parse_object"]
+__all__ = ["JsonProblem", "one_line", "parse_object", "quote"]
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 80
 
 
 _KINDS = {list: "a list", str: "a string", int: "a number", float: "a number"} | {
@@ -28,6 +32,11 @@ def one_line(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def quote(value: object) -> str:
+    """Return a one-line, printable, bounded ``repr`` of something read from an untrusted file."""
+    return _short.repr(value)
 
 
 def parse_object(data: bytes | str, *, unique_keys: bool = True) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 import onnx.parser
 import onnx_ir as ir
 
-from deltaport.exporter.recipe import Recipe, Source
-from deltaport.exporter.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.recipes.recipe import Recipe, Source
+from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 
 __all__ = ["lines", "parse_graph", "print_graph", "weight"]
 

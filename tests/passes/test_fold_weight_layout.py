@@ -9,10 +9,10 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from deltaport.exporter.evaluate_recipe import evaluate
-from deltaport.exporter.recipe import Region
-from deltaport.exporter.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.lower.fold_weight_layout import FoldWeightLayout
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.recipes.region import Region
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight
 
 

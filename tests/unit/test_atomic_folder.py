@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from deltaport.errors import OutputError
-from deltaport.package import MANIFEST_NAME, AtomicFolder
+from deltaport.exporter.atomic_folder import AtomicFolder
+from deltaport.package import MANIFEST_NAME
 
 WRITER = """
 import os, signal, sys
-from deltaport.package import AtomicFolder
+from deltaport.exporter.atomic_folder import AtomicFolder
 with AtomicFolder(sys.argv[1], overwrite=True) as folder:
     (folder.path / "manifest.json").write_text("by another process")
     if sys.argv[2] == "between the renames":

@@ -20,13 +20,12 @@ from safetensors.numpy import save_file
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.evaluate_recipe import evaluate, pieces
-from deltaport.exporter.recipe import (
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate, pieces
+from deltaport.graph_passes.recipes.recipe import (
     Cast,
     Concat,
     Constant,
     Recipe,
-    Region,
     Slice,
     Source,
     Squeeze,
@@ -34,6 +33,7 @@ from deltaport.exporter.recipe import (
     Transpose,
     Unsqueeze,
 )
+from deltaport.graph_passes.recipes.region import Region
 
 F32, F16, BF16 = np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 FLOATS = [F32, F16, BF16]
@@ -351,8 +351,8 @@ def test_only_the_parts_a_region_meets_are_read() -> None:
 MEASURE = """
 import sys
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.evaluate_recipe import evaluate
-from deltaport.exporter.recipe import *
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.graph_passes.recipes.recipe import *
 import ml_dtypes, numpy as np
 
 def status(key):

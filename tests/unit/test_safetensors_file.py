@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter import safetensors_file
-from deltaport.exporter.safetensors_file import Region, SafetensorsFile
+from deltaport.exporter.safetensors_file import SafetensorsFile
+from deltaport.graph_passes.recipes.region import Region
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 deserialize: Any = safetensors.deserialize  # the oracle; it has no annotations

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
-from deltaport.exporter.evaluate_recipe import evaluate
 from deltaport.exporter.weight_names import Binding, bind
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 E, I, H, V = 12, 3, 4, 7  # noqa: E741

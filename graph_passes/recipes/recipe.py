@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
-from deltaport.exporter.safetensors_file import Region, check_region, quote
+from deltaport.graph_passes.recipes.region import Region, check_region
+from deltaport.strict_json import quote
 
 __all__ = [
     "Cast",
@@ -26,7 +27,6 @@ __all__ = [
     "Constant",
     "Recipe",
     "RecordingSource",
-    "Region",
     "Slice",
     "Source",
     "Squeeze",

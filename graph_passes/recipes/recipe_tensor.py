@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import onnx_ir as ir
 
-from deltaport.exporter.recipe import Recipe
+from deltaport.graph_passes.recipes.recipe import Recipe
 
 __all__ = ["RecipeTensor"]
 

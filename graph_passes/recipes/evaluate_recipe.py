@@ -8,7 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from deltaport.exporter.recipe import Recipe, RecordingSource, Region, TensorSource
+from deltaport.graph_passes.recipes.recipe import Recipe, RecordingSource, TensorSource
+from deltaport.graph_passes.recipes.region import Region
 
 __all__ = ["evaluate", "pieces"]
 

@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from deltaport.errors import OutputError
-
-from .manifest import MANIFEST_NAME
+from deltaport.package import MANIFEST_NAME
 
 __all__ = ["AtomicFolder"]
 
