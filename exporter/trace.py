@@ -14,6 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deltaport.custom_ops.definitions import BODY_OPSET
+from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
 from deltaport.exporter.torch_model import Decoder
@@ -104,10 +105,9 @@ def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:
 def _name_interface(model: ir.Model, layout: StateLayout) -> None:
     """Give inputs, outputs and symbolic dimensions the names of the decoder contract."""
     graph = model.graph
-    fixed = ["input_ids", "positions", "lengths", "past_lengths", "logit_index"]
-    for value, name in zip(graph.inputs, [*fixed, *(t.input for t in layout)], strict=True):
+    for value, name in zip(graph.inputs, [*STEP_INPUTS, *(t.input for t in layout)], strict=True):
         value.name = name
-    for value, name in zip(graph.outputs, ["logits", *(t.output for t in layout)], strict=True):
+    for value, name in zip(graph.outputs, [LOGITS, *(t.output for t in layout)], strict=True):
         value.name = name
     graph.name = "decoder"
 

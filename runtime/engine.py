@@ -12,15 +12,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from deltaport.custom_op_version import OP_LIBRARY_VERSION
-from deltaport.errors import EngineError, InputError
+from deltaport.decoder_interface import LOGITS, STEP_INPUTS
+from deltaport.errors import EngineError
 from deltaport.package import Manifest, open_package
+from deltaport.runtime.arguments import integer
 
 if TYPE_CHECKING:
     from deltaport.runtime.session import Session
 
 __all__ = ["Engine"]
-
-STEP_INPUTS = ("input_ids", "positions", "lengths", "past_lengths", "logit_index")
 
 
 class Engine:
@@ -44,8 +44,8 @@ class Engine:
         ``threads``: how many compute threads, by default one per core. ``checksums=False`` skips
         reading every file once to compare it with the manifest. Raises ``EngineError``.
         """
-        if threads is not None and threads < 1:
-            raise InputError(f"threads is {threads}, expected at least 1")
+        if threads is not None:
+            integer("threads", threads)
         root = Path(folder)
         manifest = open_package(root, checksums=checksums)
         if manifest.op_library_version > OP_LIBRARY_VERSION:
@@ -106,10 +106,9 @@ def _check_interface(path: Path, decoder: ort.InferenceSession, manifest: Manife
         value.name: (dtypes.get(value.type), value.shape)
         for value in (*decoder.get_inputs(), *decoder.get_outputs())
     }
-    sizes = ((0, 0), (3, 0, 0), (0,), (0,), (0,))  # 0: any
     expected: dict[str, tuple[type, tuple[int | str, ...]]] = {
-        name: (np.int64, shape) for name, shape in zip(STEP_INPUTS, sizes, strict=True)
-    } | {"logits": (np.float32, (0, manifest.vocab_size))}
+        name: (np.int64, shape) for name, shape in STEP_INPUTS.items()
+    } | {LOGITS: (np.float32, ("rows", manifest.vocab_size))}
     for tensor in manifest.state:
         expected[tensor.input] = expected[tensor.output] = (np.float32, tensor.shape)
     for name in sorted(set(found) ^ set(expected)):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from deltaport.errors import CapacityError
 from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
 
 __all__ = ["StateBuffers"]
@@ -25,9 +26,11 @@ class StateBuffers:
         self.layout = layout
         self.slots = slots
         self.capacity = capacity
-        self._past = [self._allocate(tensor) for tensor in layout]
+        self._past = [self._allocate(tensor, capacity) for tensor in layout]
         self._spare = {
-            i: self._allocate(tensor) for i, tensor in enumerate(layout) if tensor.update == "swap"
+            i: self._allocate(tensor, capacity)
+            for i, tensor in enumerate(layout)
+            if tensor.update == "swap"
         }
 
     @property
@@ -58,21 +61,34 @@ class StateBuffers:
             self._past[i], self._spare[i] = written, self._past[i]
 
     def reserve(self, capacity: int, used: int) -> None:
-        """Make room for ``capacity`` tokens, keeping the first ``used`` of every slot."""
+        """Make room for ``capacity`` tokens, keeping the first ``used`` of every slot.
+
+        Raises ``CapacityError``, and leaves everything as it was, where there is no memory for it.
+        """
         if capacity <= self.capacity:
             return
-        while self.capacity < capacity:
-            self.capacity *= 2
+        doubled = self.capacity
+        while doubled < capacity:
+            doubled *= 2
+        past, spare = list(self._past), dict(self._spare)
         for i, tensor in enumerate(self.layout):
             if CAPACITY not in tensor.shape:
                 continue
             axis = tensor.shape.index(CAPACITY)
             kept = (slice(None),) * axis + (slice(0, used),)
-            grown = self._allocate(tensor)
-            grown[kept] = self._past[i][kept]
-            self._past[i] = grown
-            if i in self._spare:
-                self._spare[i] = self._allocate(tensor)
+            past[i] = self._allocate(tensor, doubled)
+            past[i][kept] = self._past[i][kept]
+            if i in spare:
+                spare[i] = self._allocate(tensor, doubled)
+        # Only now, when nothing can fail any more.
+        self._past, self._spare, self.capacity = past, spare, doubled
 
-    def _allocate(self, tensor: StateTensor) -> Buffer:
-        return np.zeros(tensor.concrete_shape(self.slots, self.capacity), dtype=np.float32)
+    def _allocate(self, tensor: StateTensor, capacity: int) -> Buffer:
+        shape = tensor.concrete_shape(self.slots, capacity)
+        try:
+            return np.zeros(shape, dtype=np.float32)
+        except (MemoryError, ValueError):  # ValueError: more than the address space
+            raise CapacityError(
+                f"no memory for {tensor.input} of shape {list(shape)}; use fewer sequences or "
+                "shorter ones"
+            ) from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.errors import PassError
 from deltaport.state_layout import SLOTS, StateLayout
 
@@ -13,14 +14,6 @@ __all__ = ["VerifyStateLayout"]
 
 SLOTS_IN_GRAPH = "batch"
 """A step's batch is the number of slots it binds."""
-
-STEP_INPUTS: dict[str, list[int | str]] = {
-    "input_ids": ["batch", "tokens"],
-    "positions": [3, "batch", "tokens"],
-    "lengths": ["batch"],
-    "past_lengths": ["batch"],
-    "logit_index": ["rows"],
-}
 
 
 class VerifyStateLayout(ir.passes.InPlacePass):
@@ -41,7 +34,7 @@ class VerifyStateLayout(ir.passes.InPlacePass):
             _check(where, inputs, tensor.input, ir.DataType.FLOAT, shape)
             _check(where, outputs, tensor.output, ir.DataType.FLOAT, shape)
         expected_inputs = [*STEP_INPUTS, *(tensor.input for tensor in self.layout)]
-        expected_outputs = ["logits", *(tensor.output for tensor in self.layout)]
+        expected_outputs = [LOGITS, *(tensor.output for tensor in self.layout)]
         for what, found, expected in (
             ("inputs", list(inputs), expected_inputs),
             ("outputs", list(outputs), expected_outputs),
@@ -50,7 +43,7 @@ class VerifyStateLayout(ir.passes.InPlacePass):
                 raise PassError(f"{self.name}: graph {what} are {found}, expected {expected}")
         for name, dims in STEP_INPUTS.items():
             _check(self.name, inputs, name, ir.DataType.INT64, dims)
-        _check(self.name, outputs, "logits", ir.DataType.FLOAT, ["rows", None])
+        _check(self.name, outputs, LOGITS, ir.DataType.FLOAT, ["rows", None])
         return ir.passes.PassResult(model, modified=False)
 
 

@@ -28,7 +28,7 @@ class Subject:
     oracle: Oracle
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     case: Case = request.param
     folder = tmp_path_factory.mktemp("parity")

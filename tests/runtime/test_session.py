@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deltaport.errors import EngineError
 from deltaport.runtime import Engine
-from deltaport.runtime.session import INITIAL_CAPACITY
+from deltaport.runtime import session as session_module
+from deltaport.runtime.session import INITIAL_CAPACITY, SMALLEST_STEP
 from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens
 
 PROMPTS = [[1, 2, 3], [], [7], [4, 4, 4, 4, 4]]
@@ -210,3 +212,77 @@ def test_logits_belong_to_the_caller(engine: Engine, kind: Any) -> None:
     for before, logits, row in zip(kept, results, session.tokens, strict=True):
         assert not np.array_equal(before, logits)
         assert_equal(logits, toy_logits(row[:-1])[-1:].reshape(np.shape(logits)))
+
+
+def steps_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What every later step of the engine is fed."""
+    steps: list[dict[str, Any]] = []
+    run_step = engine.run_step
+
+    def noting(inputs: Any, outputs: Any) -> None:
+        steps.append({name: array.copy() for name, array in inputs})
+        run_step(inputs, outputs)
+
+    monkeypatch.setattr(engine, "run_step", noting)
+    return steps
+
+
+def test_logits_are_made_for_nobody_but_the_last_token(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = steps_of(engine, monkeypatch)
+    engine.session(2).prefill([sequence(7), [3]], chunk_size=3)
+    # The short row ends in the first step, the long one in the third.
+    assert [step["logit_index"].tolist() for step in steps] == [[3], [], [0]]
+
+
+def test_steps_shrink_as_the_context_grows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "SCORE_CELLS", 100_000)
+    steps = steps_of(engine, monkeypatch)
+    session = engine.session(2)
+    (logits, _) = session.prefill([sequence(1100), [1]])
+    assert_equal(logits, toy_logits(sequence(1100))[-1])
+    widths = [step["input_ids"].shape[1] for step in steps]
+    assert widths == sorted(widths[:-1], reverse=True) + widths[-1:]
+    for step, width in zip(steps, widths, strict=True):
+        columns = int(step["past_lengths"].max()) + width
+        assert width == SMALLEST_STEP or 2 * width * columns <= 100_000
+    assert len(set(widths)) > 3
+
+
+def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> None:
+    prompt = next(p for p in ([a, b] for a in range(9) for b in range(9))
+                  if EOS in toy_tokens(p, 40) and len(toy_tokens(p, 40)) > 1)  # fmt: skip
+    session = engine.session(2)
+    session.generate([prompt, [1]], max_new_tokens=40)
+    ended, lengths = list(session.tokens[0]), session.lengths[0]
+    other = list(session.tokens[1])
+    _, continued = session.generate([None, [2]], max_new_tokens=5, eos_token_ids=())
+    assert continued == toy_tokens([*other, 2], 5, ())
+    session.prefill([None, [3]])
+    session.prefill([[], [3]])
+    session.decode([None, 3])
+    assert session.tokens[0] == ended
+    assert session.lengths[0] == lengths
+    # An empty list asks for more, whatever came before.
+    more, _ = session.generate([[], None], max_new_tokens=3, eos_token_ids=())
+    assert more == toy_tokens(ended, 3, ())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_not_sampled(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    run_step = engine.run_step
+
+    def overflowing(inputs: Any, outputs: Any) -> None:
+        run_step(inputs, outputs)
+        dict(outputs)["logits"][..., 2] = value
+
+    session = engine.session(2)
+    session.prefill([[1, 2], []])
+    monkeypatch.setattr(engine, "run_step", overflowing)
+    with pytest.raises(EngineError, match=r"logits of row 0 after 3 tokens hold (nan|inf)"):
+        session.generate([[3], []])
+    monkeypatch.undo()
+    assert session.tokens[0] == [1, 2, 3]

@@ -37,19 +37,19 @@ def started(engine: Engine, **options: Any) -> Session:
     return session
 
 
-@pytest.mark.parametrize("sequences", [0, -1])
-def test_a_session_has_sequences(engine: Engine, sequences: int) -> None:
-    with pytest.raises(InputError, match=f"sequences is {sequences}, expected at least 1"):
+@pytest.mark.parametrize("sequences", [0, -1, 2.0, True, "2", None])
+def test_a_session_has_sequences(engine: Engine, sequences: Any) -> None:
+    with pytest.raises(InputError, match=f"sequences is {sequences!r}, expected .* at least 1"):
         engine.session(sequences)
 
 
-@pytest.mark.parametrize("context", [0, -1, MAX_POSITIONS + 1])
-def test_a_context_is_what_the_model_allows(engine: Engine, context: int) -> None:
-    with pytest.raises(InputError, match=f"context is {context}, expected 1 to {MAX_POSITIONS}"):
+@pytest.mark.parametrize("context", [0, -1, MAX_POSITIONS + 1, 10.5, False])
+def test_a_context_is_what_the_model_allows(engine: Engine, context: Any) -> None:
+    with pytest.raises(InputError, match=f"context is {context}, expected .* 1 to {MAX_POSITIONS}"):
         engine.session(context=context)
 
 
-@pytest.mark.parametrize("token", [-1, VOCAB, 2**40, -(2**70), 1.0, "3", None, [3]])
+@pytest.mark.parametrize("token", [-1, VOCAB, 2**40, -(2**70), 1.0, True, "3", None, [3]])
 def test_a_token_id_out_of_range(engine: Engine, token: Any) -> None:
     session = started(engine)
     for call in (
@@ -69,8 +69,25 @@ def test_a_wrong_number_of_rows(engine: Engine, rows: list[list[int]]) -> None:
     refuse(session, lambda s: s.decode([0] * len(rows)), f"got {len(rows)} rows .* 2 sequences")
 
 
-@pytest.mark.parametrize("chunk_size", [0, -3])
-def test_a_chunk_has_tokens(engine: Engine, chunk_size: int) -> None:
+@pytest.mark.parametrize("row", [5, "5", 1.0])
+def test_a_row_is_a_sequence(engine: Engine, row: Any) -> None:
+    session = started(engine)
+    refuse(session, lambda s: s.prefill([[4], row]), "row 1 is .* expected a sequence")
+    refuse(session, lambda s: s.generate(7), "got 7 for a session of 2 sequences")  # type: ignore[arg-type]
+
+
+def test_logits_are_of_a_known_kind(engine: Engine) -> None:
+    session = started(engine)
+    refuse(session, lambda s: s.prefill([[1], [1]], logits="al"), "logits is 'al'")
+
+
+@pytest.mark.parametrize("ids", [5, [VOCAB], [-1], "2"])
+def test_stop_tokens_are_token_ids(engine: Engine, ids: Any) -> None:
+    refuse(started(engine), lambda s: s.generate(eos_token_ids=ids), "eos_token_ids")
+
+
+@pytest.mark.parametrize("chunk_size", [0, -3, 2.5, True])
+def test_a_chunk_has_tokens(engine: Engine, chunk_size: Any) -> None:
     session = started(engine)
     message = f"chunk_size is {chunk_size}"
     refuse(session, lambda s: s.prefill([[1], [1]], chunk_size=chunk_size), message)
@@ -79,7 +96,9 @@ def test_a_chunk_has_tokens(engine: Engine, chunk_size: int) -> None:
 
 def test_a_negative_number_of_new_tokens(engine: Engine) -> None:
     session = started(engine)
-    refuse(session, lambda s: s.generate([[1], [1]], max_new_tokens=-1), "max_new_tokens is -1")
+    for count in (-1, 2.5):
+        call = lambda s, n=count: s.generate([[1], [1]], max_new_tokens=n)  # noqa: E731
+        refuse(session, call, f"max_new_tokens is {count}")
 
 
 @pytest.mark.parametrize("limited", [True, False])
@@ -99,22 +118,51 @@ def test_the_context_is_never_exceeded(engine: Engine, limited: bool) -> None:
     refuse(session, lambda s: s.decode([0, None]), "row 0", CapacityError)
 
 
-def test_generation_may_fill_the_context_and_one_more(engine: Engine) -> None:
-    # The last new token is only said, not run, so it needs no room.
+def test_generation_may_fill_the_context(engine: Engine) -> None:
     session = engine.session(context=6)
-    assert session.generate([[1, 2]], max_new_tokens=5, eos_token_ids=()) == [
-        toy_tokens([1, 2], 5, ())
+    refuse(session, lambda s: s.generate([[1, 2]], max_new_tokens=5), "row 0", CapacityError)
+    assert session.generate([[1, 2]], max_new_tokens=4, eos_token_ids=()) == [
+        toy_tokens([1, 2], 4, ())
     ]
-    refuse(session, lambda s: s.generate(max_new_tokens=0), "row 0", CapacityError)
+    assert len(session.tokens[0]) == session.context
+    assert session.generate(max_new_tokens=0) == [[]]
+    refuse(session, lambda s: s.generate(max_new_tokens=1), "row 0", CapacityError)
+
+
+def test_a_full_row_does_not_stand_in_the_way_of_others(engine: Engine) -> None:
+    session = engine.session(2, context=6)
+    session.generate([[1, 2], [3]], max_new_tokens=4, eos_token_ids=())
+    full = list(session.tokens[0])
+    assert session.prefill([[], [1]])[0] is None
+    assert session.generate([None, []], max_new_tokens=0) == [[], []]
+    assert session.tokens[0] == full
 
 
 def test_a_row_without_tokens_needs_no_room(engine: Engine) -> None:
-    session = engine.session(2, context=3)
+    session = engine.session(2, context=4)
     assert session.generate([[1], []], max_new_tokens=3, eos_token_ids=()) == [
         toy_tokens([1], 3, ()),
         [],
     ]
     assert engine.session(2, context=3).generate(max_new_tokens=9) == [[], []]
+
+
+def test_caches_that_find_no_memory_are_refused_before_anything_changed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = started(engine)
+    capacity = session.state.capacity
+
+    def scarce(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", scarce)
+    refuse(session, lambda s: s.prefill([[1] * 600, []]), "no memory for past", CapacityError)
+    monkeypatch.undo()
+    assert session.state.capacity == capacity
+    logits, _ = session.prefill([[1] * 600, []])
+    assert logits is not None
+    assert np.array_equal(logits, toy_logits([1, 2, *[1] * 600])[-1])
 
 
 def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:

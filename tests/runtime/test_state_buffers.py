@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from deltaport.errors import CapacityError
 from deltaport.runtime.state_buffers import StateBuffers
 from deltaport.state_layout import StateKind, StateLayout, StateTensor, StateUpdate
 
@@ -125,3 +128,36 @@ def test_enough_room_is_not_touched() -> None:
 
 def test_nbytes_counts_both_buffers_of_a_pair() -> None:
     assert buffers().nbytes == 4 * 2 * (2 * 8 * 3 + 4 + 2 * 5 + 2 * 8)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_growth_that_finds_no_memory_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    state = buffers()
+    for i, (_, array) in enumerate(state.inputs()):
+        array[...] = i + 1
+    zeros, made = np.zeros, 0
+
+    def scarce(*arguments: Any, **options: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == failing:
+            raise MemoryError
+        return zeros(*arguments, **options)
+
+    monkeypatch.setattr(np, "zeros", scarce)
+    with pytest.raises(CapacityError, match="no memory for past"):
+        state.reserve(20, used=3)
+    monkeypatch.undo()
+    assert state.capacity == 8
+    for i, (_, array) in enumerate(state.inputs()):
+        assert (array == i + 1).all()
+    state.reserve(20, used=3)
+    assert state.capacity == 32
+    assert dict(state.inputs())["past.key"].shape == (2, 2, 32, 3)
+
+
+def test_more_than_there_can_be_is_refused() -> None:
+    with pytest.raises(CapacityError, match="no memory for past"):
+        buffers().reserve(2**60, used=0)

@@ -63,7 +63,6 @@ LAYOUT = StateLayout(
 MANIFEST = Manifest(
     deltaport_version="0.1.0",
     target="portable",
-    ragged_prefill=True,
     dtype="float32",
     decoder="decoder.onnx",
     vocab_size=VOCAB,

@@ -87,7 +87,7 @@ def run(
         raise InputError("the prompt gives no tokens; give the model something to continue")
     session = opened.session(context=context)
     if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
-        max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens) + 1))
+        max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens)))
     _check_fits(len(tokens), max_new_tokens, session.context)
     clock = _Clock()
     _generate(session, tokens, max_new_tokens, tokenizer, clock.tick)
@@ -97,8 +97,7 @@ def run(
 
 def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
     """As the session checks, which does not know how the user asked."""
-    # The last token is only printed: the model never reads it.
-    needed = prompt_tokens + max_new_tokens - 1
+    needed = prompt_tokens + max_new_tokens
     if needed > context:
         raise CapacityError(
             f"a prompt of {prompt_tokens} tokens and {max_new_tokens} new ones need a context of "
