@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,37 +16,38 @@ from deltaport.package import MANIFEST_NAME
 
 __all__ = ["AtomicFolder"]
 
-LOCK_NAME = ".lock"
+# What flock says on a file system without locks.
+NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
 
 
 class AtomicFolder:
     """Build a folder in a temporary sibling, then rename it into place.
 
     Use as a context manager: fill ``path``, then call :meth:`commit`. Leaving without a commit,
-    by whatever exception, removes the sibling. A sibling whose writer was killed is recognised by
-    its lock, which dies with the process, and removed by the next writer of the same folder.
+    by whatever exception, leaves everything as it was found.
+
+    From entry to exit the writer holds a lock, which dies with its process. So whoever holds it
+    is alone, and what lies under the names of the siblings was left by a writer that was killed.
     """
 
     def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         # Not Path.resolve, which raises RuntimeError for a link to itself, before Python 3.13.
         self.target = Path(os.path.realpath(target))
         self.overwrite = overwrite
-        self.path = self.target.parent / f".{self.target.name}.{os.getpid()}.partial"
+        self.path = self.target.parent / f".{self.target.name}.partial"
         self._replaced = self.target.parent / f".{self.target.name}.replaced"
+        self._lock_path = self.target.parent / f".{self.target.name}.lock"
         self._lock: int | None = None
-        self._made = False
+        self._made_parents: list[Path] = []
 
     def __enter__(self) -> Self:
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self._clear_dead_siblings()
+            self._take_lock()
+            self._settle()
             self._check_target()
             self.path.mkdir()
-            self._made = True
-            self._lock = os.open(self.path / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException as error:  # __exit__ is not called for what __enter__ leaves behind
-            self._discard()
+            self._leave()
             if isinstance(error, OSError):
                 raise self._output_error(error) from None
             raise
@@ -57,7 +59,7 @@ class AtomicFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._discard()
+        self._leave()
         # A closed pipe is about whoever watches, not about the folder.
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise self._output_error(error) from error
@@ -69,14 +71,14 @@ class AtomicFolder:
             there = next(filter(os.path.lexists, self.target.parents), self.target)
             if not there.is_dir():
                 raise OutputError(f"{there}: exists and is not a folder; choose another output")
-            self.path.lstat()  # fails for a name that is too long
+            self._replaced.lstat()  # the longest of the names: fails if it is too long
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._output_error(error) from None
 
     def commit(self) -> None:
-        """Put the finished folder in place, replacing the old one only now."""
+        """Put the finished folder in place; the old one, if any, goes when the context is left."""
         try:
             _sync(self.path)
             if self.target.exists():
@@ -84,22 +86,65 @@ class AtomicFolder:
                 # Until the second rename the old engine is still whole, under another name.
                 self.target.rename(self._replaced)
             self.path.rename(self.target)
-            # Only now: without its lock the sibling would pass for a dead one.
-            (self.target / LOCK_NAME).unlink()
+        except OSError as error:
+            raise self._output_error(error) from None
+        with suppress(OSError):  # The new engine is in place: nothing may report otherwise.
             _sync(self.target.parent)
-        except BaseException as error:  # Ctrl-C between the two renames, too
-            self._restore()
-            if isinstance(error, OSError):
-                raise self._output_error(error) from None
-            raise
-        shutil.rmtree(self._replaced, ignore_errors=True)
 
-    def _discard(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        if self._made:
-            shutil.rmtree(self.path, ignore_errors=True)
+    def _take_lock(self) -> None:
+        for attempts_left in reversed(range(1000)):
+            try:
+                self._make_parents()
+                self._lock = _lock(self._lock_path)
+                return
+            except BlockingIOError:
+                raise OutputError(
+                    f"{self.target}: another export is writing this folder; wait for it, or "
+                    "choose another output"
+                ) from None
+            except FileNotFoundError:  # another writer, on its way out, removed file or folder
+                if not attempts_left:
+                    raise
+
+    def _make_parents(self) -> None:
+        missing = [folder for folder in self.target.parents if not os.path.lexists(folder)]
+        for folder in reversed(missing):
+            with suppress(FileExistsError):  # made by another writer: theirs to remove
+                folder.mkdir()
+                self._made_parents.append(folder)
+
+    def _settle(self) -> None:
+        """Put back an old engine that nothing has replaced; remove all else. Needs the lock.
+
+        What to do is read off the disk alone, so that it does not matter where the writer, be it
+        this one or one that was killed, was interrupted.
+        """
+        with suppress(FileNotFoundError):
+            try:
+                self._replaced.rename(self.target)  # refused if the target has anything in it
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                # Under this name nobody will ever take what rmtree left for a whole engine.
+                _remove(self.path)
+                self._replaced.rename(self.path)
+        _remove(self.path)
+
+    def _leave(self) -> None:
+        """Settle as far as possible, then let the next writer in."""
+        try:
+            if self._lock is not None:
+                with suppress(OSError):
+                    self._settle()
+        finally:
+            if self._lock is not None:
+                with suppress(OSError):
+                    self._lock_path.unlink()
+                os.close(self._lock)
+                self._lock = None
+            with suppress(OSError):  # not empty: there is an engine, or another writer
+                while self._made_parents:
+                    self._made_parents.pop().rmdir()
 
     def _check_target(self) -> None:
         if not os.path.lexists(self.target):
@@ -117,21 +162,6 @@ class AtomicFolder:
                 "another output"
             )
 
-    def _clear_dead_siblings(self) -> None:
-        self._restore()
-        for sibling in self.target.parent.glob(f".{_escaped(self.target.name)}.*.partial"):
-            if _is_dead(sibling):
-                shutil.rmtree(sibling)
-
-    def _restore(self) -> None:
-        """Undo a replacement that was cut between its two renames."""
-        if not self._replaced.exists():
-            return
-        if self.target.exists():
-            shutil.rmtree(self._replaced)
-        else:
-            self._replaced.rename(self.target)
-
     def _output_error(self, error: OSError) -> OutputError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "; free some space or choose another output" if full else ""
@@ -140,23 +170,31 @@ class AtomicFolder:
         )
 
 
-def _is_dead(sibling: Path) -> bool:
-    """Whether nobody holds the sibling's lock (or it died before taking one)."""
+def _lock(path: Path) -> int:
+    """Create and lock a file, or raise ``FileNotFoundError`` if it was removed meanwhile."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        lock = os.open(sibling / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL)
+        created = True
+    except FileExistsError:
+        descriptor = os.open(path, flags)
+        created = False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-    return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The last holder removes the file: a lock on what it removed would keep nobody out.
+        if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except BaseException as error:
+        os.close(descriptor)
+        if created and isinstance(error, OSError) and error.errno in NO_LOCKS:
+            path.unlink(missing_ok=True)
+        raise
+    return descriptor
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+def _remove(folder: Path) -> None:
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
 
 
 def _sync(folder: Path) -> None:

@@ -201,7 +201,7 @@ class TestOutput:
         (["--ids", "-1"], "is not a token id"),
         (["--ids", "9" * 5000], "is not a token id"),
         (["--ids", "300"], "300 is not a token id"),
-        (["--ids", "1", "--context", "4097"], "expected 1 to 4096"),
+        (["--ids", "1", "--context", "4097"], "1 to 4096"),
         (["--ids", "1,2", "-n", "2", "--context", "2"], "pass a lower --max-new-tokens"),
         (["-p", "a \udcff"], "not UTF-8"),
     ],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,34 +19,61 @@ from deltaport.errors import OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.package import MANIFEST_NAME
 
+# The stages at which a writer that replaces an engine can be killed.
+STAGES = {
+    "creating the lock": ("fcntl", "flock", 1, "before"),
+    "locking": ("fcntl", "flock", 1, "after"),
+    "making the folder": ("Path", "mkdir", 1, "after"),
+    "syncing": ("os", "fsync", 1, "before"),
+    "moving the old engine": ("Path", "rename", 2, "after"),
+    "moving the new engine": ("Path", "rename", 3, "after"),
+    "syncing the parent": ("os", "fsync", 2, "after"),
+    "before removing the old engine": ("shutil", "rmtree", 1, "before"),
+    "after removing the old engine": ("shutil", "rmtree", 1, "after"),
+    "before removing the lock": ("Path", "unlink", 1, "before"),
+    "after removing the lock": ("Path", "unlink", 1, "after"),
+}
+COMMITTED = list(STAGES)[5:]
+
 WRITER = """
-import os, signal, sys
+import fcntl, os, shutil, signal, sys
+from pathlib import Path
 from deltaport.exporter.atomic_folder import AtomicFolder
+
+def cut_short(owner, name, count, when):
+    function = getattr(owner, name)
+    calls = 0
+    def counting(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == count and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if calls == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, counting)
+
+if len(sys.argv) > 2:
+    owner, name, count, when = sys.argv[2:]
+    cut_short(globals()[owner], name, int(count), when)
 with AtomicFolder(sys.argv[1], overwrite=True) as folder:
     (folder.path / "manifest.json").write_text("by another process")
-    if sys.argv[2] == "between the renames":
-        from pathlib import Path
-        rename = Path.rename
-        def renaming(self, target):
-            if self == folder.path:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return rename(self, target)
-        Path.rename = renaming
+    (folder.path / "weights").write_text("by another process")
+    if len(sys.argv) > 2:
         folder.commit()
-    if sys.argv[2] == "before cleaning up":
-        import shutil
-        shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-        folder.commit()
-    print("ready", flush=True)
-    sys.stdin.read()
+    else:
+        print("ready", flush=True)
+        sys.stdin.read()
 """
 
 
 @contextmanager
-def writer(target: Path, how: str = "waits") -> Iterator[subprocess.Popen[str]]:
+def writer(target: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process in the middle of writing ``target``."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(target), how],
+        [sys.executable, "-c", WRITER, str(target)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -53,11 +82,17 @@ def writer(target: Path, how: str = "waits") -> Iterator[subprocess.Popen[str]]:
     assert process.stdout is not None
     with process.stdin, process.stdout:
         try:
-            assert process.stdout.readline() == ("ready\n" if how == "waits" else "")
+            assert process.stdout.readline() == "ready\n"
             yield process
         finally:
             process.kill()
             process.wait(timeout=30)
+
+
+def kill_writer(target: Path, stage: str) -> None:
+    """Have another process overwrite ``target`` and be killed on the way."""
+    command = [sys.executable, "-c", WRITER, str(target), *map(str, STAGES[stage])]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
 
 
 def names(folder: Path) -> list[str]:
@@ -193,33 +228,222 @@ def test_a_link_stays_a_link_however_often_it_is_overwritten(tmp_path: Path) -> 
     assert names(tmp_path / "disk") == ["engine"]
 
 
-def test_a_killed_writer_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
-    target = tmp_path / "engine"
-    with writer(target) as process:
-        (partial,) = names(tmp_path)
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
-        assert names(tmp_path) == [partial]
-    write(target, "new")
-    assert names(tmp_path) == ["engine"]
-    assert text_of(target) == "new"
-
-
-def test_a_writer_killed_before_it_took_its_lock_is_cleaned_up(tmp_path: Path) -> None:
-    (tmp_path / ".engine.123.partial").mkdir()
-    write(tmp_path / "engine", "new")
-    assert names(tmp_path) == ["engine"]
-
-
 def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "engine"
     with writer(target) as process:
-        (partial,) = names(tmp_path)
-        write(target, "mine")
-        assert names(tmp_path) == [partial, "engine"]
-        assert (tmp_path / partial / MANIFEST_NAME).read_text() == "by another process"
+        assert names(tmp_path) == [".engine.lock", ".engine.partial"]
+        for overwrite in (False, True):
+            with pytest.raises(OutputError) as caught:
+                write(target, "mine", overwrite=overwrite)
+            assert str(caught.value) == (
+                f"{target}: another export is writing this folder; wait for it, or choose "
+                "another output"
+            )
+        AtomicFolder(target).check()
+        write(tmp_path / "other", "mine")
+        assert names(tmp_path) == [".engine.lock", ".engine.partial", "other"]
+        assert text_of(tmp_path / ".engine.partial") == "by another process"
         assert process.poll() is None
+    write(target, "mine")
+    assert names(tmp_path) == ["engine", "other"]
     assert text_of(target) == "mine"
+
+
+def test_a_living_writer_between_its_renames_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    rename = Path.rename
+
+    def renaming(self: Path, to: Path) -> Path:
+        if self.name == ".engine.partial":
+            with pytest.raises(OutputError, match="another export"):
+                write(target, "mine", overwrite=True)
+            assert names(tmp_path) == [".engine.lock", ".engine.partial", ".engine.replaced"]
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", renaming)
+    write(target, "new", overwrite=True)
+    assert text_of(target) == "new"
+    assert names(tmp_path) == ["engine"]
+
+
+def test_a_killed_writer_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    target = tmp_path / "engine"
+    with writer(target) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        assert names(tmp_path) == [".engine.lock", ".engine.partial"]
+    write(target, "new")
+    assert names(tmp_path) == ["engine"]
+    assert names(target) == [MANIFEST_NAME]
+    assert text_of(target) == "new"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_writer_killed_at_any_stage_leaves_one_whole_engine(
+    tmp_path: Path, stage: str, fails: bool
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    kill_writer(target, stage)
+    if stage in COMMITTED:
+        assert text_of(target) == "by another process"
+    if fails:
+        with pytest.raises(ValueError, match="stop"):
+            fail(target, ValueError("stop"), overwrite=True)
+    else:
+        with pytest.raises(OutputError, match="already exists"):
+            write(target, "new")
+    assert names(tmp_path) == ["engine"]
+    if stage in COMMITTED:
+        assert names(target) == [MANIFEST_NAME, "weights"]
+        assert text_of(target) == "by another process"
+    else:
+        assert names(target) == [MANIFEST_NAME]
+        assert text_of(target) == "old"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_writer_killed_at_any_stage_does_not_stop_the_next(tmp_path: Path, stage: str) -> None:
+    write(tmp_path / "engine", "old")
+    kill_writer(tmp_path / "engine", stage)
+    write(tmp_path / "engine", "new", overwrite=True)
+    assert names(tmp_path) == ["engine"]
+    assert names(tmp_path / "engine") == [MANIFEST_NAME]
+    assert text_of(tmp_path / "engine") == "new"
+
+
+def test_an_old_engine_is_put_back_into_an_empty_folder(tmp_path: Path) -> None:
+    write(tmp_path / "engine", "old")
+    kill_writer(tmp_path / "engine", "moving the old engine")
+    (tmp_path / "engine").mkdir()  # by a user who wonders where it went
+    with pytest.raises(ValueError, match="stop"):
+        fail(tmp_path / "engine", ValueError("stop"), overwrite=True)
+    assert text_of(tmp_path / "engine") == "old"
+    assert names(tmp_path) == ["engine"]
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_lock_on_a_file_that_was_removed_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, successor: bool
+) -> None:
+    lock = tmp_path / ".engine.lock"
+    flock = fcntl.flock
+    inodes: list[int] = []
+
+    def late(descriptor: int, how: int) -> None:
+        # Between open and flock the last holder removes the file, and another makes a new one.
+        inodes.append(os.fstat(descriptor).st_ino)
+        if len(inodes) == 1:
+            lock.unlink()
+            if successor:
+                lock.touch()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with AtomicFolder(tmp_path / "engine"):
+        assert lock.stat().st_ino == inodes[-1]
+        assert len(inodes) == 2
+        with pytest.raises(OutputError, match="another export"):
+            write(tmp_path / "engine", "mine")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_removed_by_a_failing_writer_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    opening = os.open
+
+    def late(path: str, flags: int, *args: int) -> int:
+        if folder.is_dir():
+            monkeypatch.undo()
+            folder.rmdir()
+            folder.parent.rmdir()
+        return opening(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", late)
+    write(folder / "engine", "new")
+    assert text_of(folder / "engine") == "new"
+
+
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.EINVAL])
+def test_a_file_system_without_locks_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(OutputError, match=f"engine: cannot write.*: {os.strerror(code)}$"):
+        write(tmp_path / "a" / "engine", "new")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_takes_no_files_is_an_output_error() -> None:
+    with pytest.raises(OutputError, match="cannot write the engine"):
+        write(Path("/proc/engine"), "new")
+
+
+HAMMER = """
+import os, sys, threading, time
+from deltaport.errors import OutputError
+from deltaport.exporter.atomic_folder import AtomicFolder
+
+end = time.monotonic() + 2
+outcomes = {"written": 0, "refused": 0, "failed": 0}
+problems = []
+
+def hammer(thread):
+    turn = 0
+    while time.monotonic() < end:
+        turn += 1
+        who = f"{os.getpid()} {thread} {turn}"
+        try:
+            with AtomicFolder(sys.argv[1], overwrite=True) as folder:
+                for name in ("manifest.json", "weights", f"only {who}"):
+                    (folder.path / name).write_text(who)
+                if turn % 3 == 0:
+                    raise ValueError
+                folder.commit()
+            outcomes["written"] += 1
+        except ValueError:
+            outcomes["failed"] += 1
+        except OutputError as error:
+            outcomes["refused"] += 1
+            if "another export" not in str(error):
+                problems.append(str(error))
+
+threads = [threading.Thread(target=hammer, args=[thread]) for thread in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(*outcomes.values(), *problems)
+"""
+
+
+def test_many_writers_leave_one_whole_engine(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "engine"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", HAMMER, str(target)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    totals = [0, 0, 0]
+    for process in processes:
+        stdout, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert len(stdout.split()) == 3, stdout  # and no problems
+        totals = [total + int(count) for total, count in zip(totals, stdout.split(), strict=True)]
+    assert all(totals), totals  # written, refused and failed
+    who = text_of(target)
+    assert names(target) == sorted([MANIFEST_NAME, "weights", f"only {who}"])
+    assert {(target / name).read_text() for name in names(target)} == {who}
+    assert names(target.parent) == ["engine"]
 
 
 def test_two_writers_in_one_process_do_not_mix(tmp_path: Path) -> None:
@@ -229,33 +453,6 @@ def test_two_writers_in_one_process_do_not_mix(tmp_path: Path) -> None:
             write(tmp_path / "engine", "second")
         folder.commit()
     assert text_of(tmp_path / "engine") == "first"
-    assert names(tmp_path) == ["engine"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_crash_between_the_renames_is_undone(tmp_path: Path, overwrite: bool) -> None:
-    target = tmp_path / "engine"
-    write(target, "old")
-    with writer(target, "between the renames"):
-        assert not target.exists()
-    if overwrite:
-        with pytest.raises(ValueError, match="stop"):
-            fail(target, ValueError("stop"), overwrite=True)
-    else:
-        with pytest.raises(OutputError, match="already exists"):
-            write(target, "new")
-    assert text_of(target) == "old"
-    assert names(tmp_path) == ["engine"]
-
-
-def test_a_crash_after_the_renames_keeps_the_new_one(tmp_path: Path) -> None:
-    target = tmp_path / "engine"
-    write(target, "old")
-    with writer(target, "before cleaning up"):
-        assert text_of(target) == "by another process"
-    with pytest.raises(OutputError, match="already exists"):
-        write(target, "newest")
-    assert text_of(target) == "by another process"
     assert names(tmp_path) == ["engine"]
 
 
@@ -285,13 +482,151 @@ def test_a_second_rename_cut_short_puts_the_old_one_back(
     assert names(tmp_path) == ["engine"]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_as_a_rename_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    rename = Path.rename
+    calls = 0
+
+    def interrupted(self: Path, to: Path) -> Path:
+        nonlocal calls
+        path = rename(self, to)
+        calls += to in (target, tmp_path / ".engine.replaced")
+        if calls == number:
+            raise KeyboardInterrupt("stop")
+        return path
+
+    with AtomicFolder(target, overwrite=True) as folder:
+        (folder.path / MANIFEST_NAME).write_text("new")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", interrupted)
+            with pytest.raises(KeyboardInterrupt, match="stop"):
+                folder.commit()
+    assert text_of(target) == ("old" if number == 1 else "new")
+    assert names(tmp_path) == ["engine"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_parent_that_cannot_be_synced_does_not_undo_the_new_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    target = tmp_path / "engine"
+    if overwrite:
+        write(target, "old")
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise OSError(errno.EINVAL, "stop")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    write(target, "new", overwrite=overwrite)
+    assert text_of(target) == "new"
+    assert names(target) == [MANIFEST_NAME]
+    assert names(tmp_path) == ["engine"]
+
+
+def test_ctrl_c_while_syncing_the_parent_keeps_the_new_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    fsync = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise KeyboardInterrupt("stop")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        write(target, "new", overwrite=True)
+    assert text_of(target) == "new"
+    assert names(tmp_path) == ["engine"]
+
+
+def test_an_old_engine_that_cannot_be_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", raising(OSError(errno.EBUSY, "stop")))
+        write(target, "new", overwrite=True)
+    assert_only_a_left_over(target)
+
+
+def test_ctrl_c_while_removing_the_old_engine_keeps_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", raising(KeyboardInterrupt("stop")))
+        with pytest.raises(KeyboardInterrupt, match="stop"):
+            write(target, "new", overwrite=True)
+    assert_only_a_left_over(target)
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def function(*_: object, **__: object) -> None:
+        raise error
+
+    return function
+
+
+def assert_only_a_left_over(target: Path) -> None:
+    """The new engine is in place; beside it lies one folder that the next writer removes."""
+    assert text_of(target) == "new"
+    [left_over, _] = names(target.parent)
+    assert left_over in (".engine.partial", ".engine.replaced")
+    with pytest.raises(OutputError, match="already exists"):
+        write(target, "newest")
+    assert text_of(target) == "new"
+    assert names(target.parent) == ["engine"]
+
+
+def test_half_of_an_old_engine_never_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    write(target, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", raising(KeyboardInterrupt("stop")))
+        with pytest.raises(KeyboardInterrupt, match="stop"):
+            write(target, "new", overwrite=True)
+    shutil.rmtree(target)  # by a user who wants neither
+    with pytest.raises(ValueError, match="stop"):
+        fail(target, ValueError("stop"))
+    assert names(tmp_path) == []
+
+
+def test_folders_made_for_an_engine_that_fails_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="stop"):
+        fail(tmp_path / "mine" / "a" / "b" / "engine", ValueError("stop"))
+    assert names(tmp_path) == ["mine"]
+    assert names(tmp_path / "mine") == []
+
+
+def test_folders_made_for_an_engine_stay_if_something_else_is_in_them(tmp_path: Path) -> None:
+    with AtomicFolder(tmp_path / "a" / "b" / "engine"):
+        (tmp_path / "a" / "notes").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["notes"]
+
+
 @pytest.mark.parametrize("name", ["a*", "a?", "[ab]", "a[!b]c", "]a[", "**", "a b", "-a", "ключ"])
 def test_names_are_taken_literally(tmp_path: Path, name: str) -> None:
     # Folders that the name would match as a pattern belong to other engines.
-    others = [f".{other}.1.partial" for other in ("ab", "aXc", "a", "b", "a*x")]
+    others = [f".{other}.partial" for other in ("ab", "aXc", "a", "b", "a*x")]
     for other in others:
         (tmp_path / other).mkdir()
-    (tmp_path / f".{name}.1.partial").mkdir()
+    (tmp_path / f".{name}.partial").mkdir()
     write(tmp_path / name, "new")
     assert names(tmp_path) == sorted([*others, name])
     assert text_of(tmp_path / name) == "new"
