@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deltaport.errors import CheckpointError
-from deltaport.graph_passes.recipes.recipe import Cast, Recipe
+from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 
 __all__ = ["bind_weights"]

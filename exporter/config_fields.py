@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 MAX_CONFIG_BYTES = 16 * 2**20
-"""A larger ``config.json`` is not one: the largest real ones are a few hundred kilobytes."""
+"""A larger file is no configuration: the largest real ones are a few hundred kilobytes."""
 
 MAX_SIZE = 2**31 - 1
 """Largest accepted dimension: tensor indices beyond it do not fit the 32-bit ones kernels use."""
@@ -91,7 +91,7 @@ def _read(path: Path, where: str) -> bytes:
         raise ConfigError(f"{where}: cannot be read: {one_line(reason)}") from error
     if len(data) > MAX_CONFIG_BYTES:
         limit = MAX_CONFIG_BYTES // 2**20
-        raise ConfigError(f"{where}: is larger than {limit} MiB; that is not a config.json")
+        raise ConfigError(f"{where}: is larger than {limit} MiB; that is not a configuration")
     return data
 
 
@@ -181,6 +181,18 @@ class Fields:
         if not isinstance(value, list | tuple):
             raise self.reject(name, "a list")
         return list(value)
+
+    def token_ids(self, name: str, *, vocab_size: int) -> tuple[int, ...] | None:
+        """One token id or a list of them, each in the vocabulary; None where absent or null."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        ids = tuple(value) if isinstance(value, list | tuple) else (value,)
+        for i in ids:
+            if type(i) is not int or not 0 <= i < vocab_size:
+                expected = f"expected token ids below vocab_size ({vocab_size})"
+                raise self.error(name, f"holds {show(i)}; {expected}")
+        return ids
 
     def child(self, name: str) -> Fields:
         """A nested object that must be there."""

@@ -13,6 +13,7 @@ from ml_dtypes import bfloat16
 
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.checkpoint import Checkpoint
+from deltaport.exporter.generation_config import eos_token_ids
 from deltaport.exporter.model_size import parameter_shapes, stored_as_float32
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.weight_names import bind
@@ -63,6 +64,7 @@ def export_checkpoint(
     AtomicFolder(output, overwrite=overwrite).check()
     events.stage("reading the checkpoint")
     spec = ModelSpec.from_checkpoint(folder, accept_fields=accept_fields)
+    end_tokens = eos_token_ids(folder, spec)
     with Checkpoint.open(folder) as weights:
         binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
         storage = {name: _storage(name, recipe, dtype) for name, recipe in binding.recipes.items()}
@@ -86,6 +88,7 @@ def export_checkpoint(
             output,
             model,
             spec=spec,
+            eos_token_ids=end_tokens,
             layout=layout,
             target=capabilities,
             dtype=_name_of_matrix_dtypes(storage, binding.recipes),

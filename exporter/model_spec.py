@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deltaport.exporter.config_fields import Fields, is_folder, load_json_object, show
+from deltaport.exporter.config_fields import MAX_SIZE, Fields, is_folder, load_json_object, show
 from deltaport.exporter.config_rules import Family, check_architectures, check_fields, family_of
 from deltaport.exporter.layer_specs import (
     AttentionSpec,
@@ -46,7 +46,8 @@ class ModelSpec:
     ``model_type`` is the text model's (``qwen3_5_text`` or ``qwen3_5_moe_text``); ``wrapped``
     tells whether the file nests it in a vision-language configuration, and ``has_vision`` whether
     that describes a vision tower. ``mtp_layers`` counts multi-token-prediction layers, which hold
-    weights in the checkpoint but take no part in the model's own output.
+    weights in the checkpoint but take no part in the model's own output. ``eos_token_ids`` are
+    those of this file; ``generation_config`` tells which ones a generation ends with.
     """
 
     model_type: str
@@ -137,6 +138,19 @@ class ModelSpec:
         """Whether every layer's MLP is a sparse mixture of experts."""
         return isinstance(self.mlp, SparseMoeSpec)
 
+    @property
+    def max_positions(self) -> int:
+        """Tokens a sequence may have, the extension by YaRN included.
+
+        Who extends a context adds rope parameters and as a rule leaves ``max_position_embeddings``
+        as it was. transformers enforces neither number.
+        """
+        yarn = self.rope.yarn
+        if yarn is None:
+            return self.max_position_embeddings
+        extended = int(yarn.factor * yarn.original_max_position_embeddings)
+        return max(self.max_position_embeddings, min(extended, MAX_SIZE))
+
     def layers_of(self, kind: LayerKind) -> tuple[int, ...]:
         """Indices of the layers of one kind, ascending."""
         return tuple(i for i, found in enumerate(self.layer_kinds) if found == kind)
@@ -168,18 +182,20 @@ def _read_text(config: Fields, text: Fields, family: Family) -> ModelSpec:
     has_vision = family.wrapped and config.get("vision_config") is not None
     if has_vision:
         config.child("vision_config")  # must be an object; the text engine reads nothing of it
-    # In a wrapped file the outer fields decide, where they are given.
-    tie_owner = config if "tie_word_embeddings" in config else text
+    vocab_size = text.size("vocab_size")
+    # Of a wrapped file the outer field decides, where it is given.
     eos_owner = config if config.get("eos_token_id") is not None else text
     return ModelSpec(
         model_type=family.text_type,
         wrapped=family.wrapped,
-        vocab_size=text.size("vocab_size"),
+        vocab_size=vocab_size,
         hidden_size=text.size("hidden_size"),
         num_layers=num_layers,
         layer_kinds=_layer_kinds(text, num_layers),
         rms_norm_eps=text.number("rms_norm_eps", above=0, most=1, default=1e-6),
-        tie_word_embeddings=tie_owner.flag("tie_word_embeddings", default=False),
+        # Of a wrapped file transformers' class reads this from the outer object alone: text_config
+        # may say true, and nothing is tied.
+        tie_word_embeddings=config.flag("tie_word_embeddings", default=False),
         attention=attention,
         linear_attention=LinearAttentionSpec.read(text),
         mlp=SparseMoeSpec.read(text) if family.is_moe else DenseMlpSpec.read(text),
@@ -187,7 +203,7 @@ def _read_text(config: Fields, text: Fields, family: Family) -> ModelSpec:
         max_position_embeddings=text.size("max_position_embeddings", default=32768),
         mtp_layers=text.size("mtp_num_hidden_layers", default=0, least=0, most=_MAX_LAYERS),
         has_vision=has_vision,
-        eos_token_ids=_eos_token_ids(eos_owner),
+        eos_token_ids=eos_owner.token_ids("eos_token_id", vocab_size=vocab_size) or (),
     )
 
 
@@ -211,15 +227,3 @@ def _layer_kinds(text: Fields, num_layers: int) -> tuple[LayerKind, ...]:
         expected = f"expected num_hidden_layers ({num_layers}) of them"
         raise text.error("layer_types", f"has {len(kinds)} entries; {expected}")
     return tuple(kinds)
-
-
-def _eos_token_ids(owner: Fields) -> tuple[int, ...]:
-    value = owner.get("eos_token_id")
-    if value is None:
-        return ()
-    ids = value if isinstance(value, list | tuple) else [value]
-    for i in ids:
-        if type(i) is not int or not 0 <= i < 2**31:
-            found = f"holds {show(i)}"
-            raise owner.error("eos_token_id", f"{found}; expected token ids, integers from 0 up")
-    return tuple(ids)

@@ -19,7 +19,8 @@ from deltaport.errors import CheckpointError
 from deltaport.exporter.checkpoint import Checkpoint
 from deltaport.exporter.safetensors_file import DTYPES
 from deltaport.graph_passes.recipes.evaluate_recipe import pieces
-from deltaport.graph_passes.recipes.recipe import Concat, Recipe, Source, Stack
+from deltaport.graph_passes.recipes.layout_recipes import Concat, Stack
+from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.strict_json import quote
 
 __all__ = ["Binding", "bind"]

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from deltaport import __version__
 from deltaport.custom_ops.definitions import DOMAIN_VERSION
-from deltaport.errors import CheckpointError, OutputError
+from deltaport.errors import CheckpointError, EngineError, OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
@@ -53,6 +54,7 @@ def write_package(
     model: ir.Model,
     *,
     spec: ModelSpec,
+    eos_token_ids: tuple[int, ...],
     layout: StateLayout,
     target: TargetCapabilities,
     dtype: str,
@@ -75,12 +77,11 @@ def write_package(
         manifest = Manifest(
             deltaport_version=__version__,
             target=target.name,
-            ragged_prefill=target.ragged_prefill,
             dtype=dtype,
             decoder=DECODER_NAME,
             vocab_size=spec.vocab_size,
-            max_positions=spec.max_position_embeddings,
-            eos_token_ids=spec.eos_token_ids,
+            max_positions=spec.max_positions,
+            eos_token_ids=eos_token_ids,
             op_library_version=DOMAIN_VERSION,
             quantization=None,
             model=spec.to_json(),
@@ -88,9 +89,22 @@ def write_package(
             state=layout,
             files=tuple(sorted(entries, key=lambda entry: entry.path)),
         )
-        _write(folder.path / MANIFEST_NAME, iter([manifest.to_json().encode()]))
+        _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.target)]))
         folder.commit()
     return manifest
+
+
+def _proven_text(manifest: Manifest, target: Path) -> bytes:
+    """The manifest's file, having read it back: what cannot be opened must not be left behind."""
+    text = manifest.to_json()
+    try:
+        problem = "" if Manifest.from_json(text, source=MANIFEST_NAME) == manifest else "it changed"
+    except EngineError as error:
+        problem = str(error)
+    if problem:
+        # Whatever a user can get wrong was refused before, so this is no DeltaportError.
+        raise RuntimeError(f"{target}: not written: {MANIFEST_NAME} does not read back: {problem}")
+    return text.encode()
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -148,7 +162,7 @@ def _write_weights(
 def _write_graph(folder: Path, model: ir.Model) -> FileEntry:
     # The trace records Python call stacks in metadata: large, of no use to a runtime, and not the
     # same from one machine to the next.
-    cleaned = ir.passes.common.ClearMetadataAndDocStringPass()(model).model
+    cleaned = ClearMetadataAndDocStringPass()(model).model
     data = ir.serde.serialize_model(cleaned).SerializeToString(deterministic=True)
     return _write(folder / DECODER_NAME, iter([data]))
 

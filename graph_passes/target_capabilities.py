@@ -15,13 +15,11 @@ class TargetCapabilities:
 
     ``function_bodies``: ops of ours ship with their standard-ONNX bodies, so that any ONNX runtime
     can run the graph.
-    ``ragged_prefill``: rows of different lengths may share one prefill step.
     """
 
     name: str
     summary: str
     function_bodies: bool
-    ragged_prefill: bool
 
 
 TARGETS = {
@@ -31,7 +29,6 @@ TARGETS = {
             name="portable",
             summary="standard ONNX only; runs in any ONNX runtime, computes in fp32",
             function_bodies=True,
-            ragged_prefill=True,
         ),
     )
 }

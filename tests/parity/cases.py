@@ -13,7 +13,7 @@ _IRREGULAR = [f"{kind}_attention" for kind in ("full", "linear", "linear", "full
 _YARN = {
     "rope_type": "yarn",
     "rope_theta": 10000.0,
-    "factor": 4.0,
+    "factor": 5.0,
     "original_max_position_embeddings": 64,
     "partial_rotary_factor": 0.5,
     "mrope_section": [4, 2, 2],
@@ -42,11 +42,18 @@ _IRREGULAR_LAYERS = {
     "num_hidden_layers": len(_IRREGULAR),
     "attention_bias": True,
 }
+# As users extend a context: rope parameters are added, max_position_embeddings stays.
+_EXTENDED = {
+    "kind": "dense",
+    "tie": True,
+    "rope_parameters": _YARN,
+    "max_position_embeddings": 64,
+}
 _WIDE = {"num_experts": 64, "num_experts_per_tok": 8, "linear_num_value_heads": 6}
 
 CASES = (
     Case("dense", 1, {"kind": "dense"}),
-    Case("dense, tied, yarn", 2, {"kind": "dense", "tie": True, "rope_parameters": _YARN}),
+    Case("dense, tied, extended by yarn", 2, _EXTENDED),
     Case("moe 8 top-2, sharded", 3, {"max_shard_size": "200KB"}),
     Case("moe 64 top-8, 3x value heads", 4, _WIDE),
     Case("dense, irregular layers, attention bias", 5, _IRREGULAR_LAYERS),

@@ -14,6 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("custom_ops", "exporter", "graph_passes", "runtime")
 COMPILER_ONLY = {"torch", "onnx", "onnx_ir", "onnxscript", "transformers", "ml_dtypes"}
+BINDINGS = "deltaport.custom_ops.torch_bindings"
+#: What nothing in a room may import, at any depth; the table of docs/architecture.md.
+FORBIDDEN = {
+    "custom_ops": {"torch", "deltaport.exporter", "deltaport.graph_passes"},
+    "graph_passes": {"torch", "deltaport.exporter", BINDINGS},
+    "runtime": COMPILER_ONLY
+    | {"fcntl", "deltaport.custom_ops", "deltaport.exporter", "deltaport.graph_passes"},
+}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -25,12 +33,37 @@ def loaded_by(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_the_runtime_needs_nothing_of_the_compiler() -> None:
-    loaded = loaded_by("import deltaport.runtime; deltaport.runtime.Engine.open")
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def modules_of(room: str) -> list[str]:
+    """Full names of a room's modules, without the torch bindings."""
+    paths = [path for path in sources() if relative(path).startswith(f"{room}/")]
+    names = [f"deltaport.{relative(path)[:-3].replace('/', '.')}" for path in paths]
+    return [name.removesuffix(".__init__") for name in names if not within(name, {BINDINGS})]
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    modules = modules_of(room)
+    loaded = loaded_by(f"import {', '.join(modules)}")
+    assert set(modules) <= loaded
+    # fcntl is for the room's own files: subprocess, which numpy imports, tries it as well.
+    assert not [name for name in loaded if within(name, FORBIDDEN[room] - {"fcntl"})]
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_no_function_of_a_room_imports_what_the_room_may_not(room: str) -> None:
+    for path in sources():
+        if relative(path).startswith(f"{room}/") and "torch_bindings" not in path.parts:
+            wrong = [name for name in imports_of(path) if within(name, FORBIDDEN[room])]
+            assert not wrong, relative(path)
+
+
+def test_the_runtime_runs_where_there_is_no_fcntl() -> None:
+    loaded = loaded_by("sys.modules['fcntl'] = None; import deltaport.runtime")
     assert {"deltaport.runtime.session", "onnxruntime", "numpy"} <= loaded
-    assert not COMPILER_ONLY & loaded
-    for room in ("custom_ops", "exporter", "graph_passes"):
-        assert not {name for name in loaded if name.startswith(f"deltaport.{room}")}
 
 
 def test_the_runtime_runs_without_the_compiler_installed() -> None:
@@ -72,7 +105,7 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def roots_of(path: Path) -> set[str]:

@@ -17,7 +17,6 @@ from deltaport.state_layout import StateLayout, StateTensor
 MANIFEST = Manifest(
     deltaport_version="0.1.0",
     target="portable",
-    ragged_prefill=True,
     dtype="bfloat16",
     decoder="decoder.onnx",
     vocab_size=1000,

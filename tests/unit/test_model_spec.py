@@ -88,6 +88,15 @@ DENSE_WRAPPED: dict[str, Any] = {
     "vision_end_token_id": 93,
     "vision_start_token_id": 92,
 }
+SMALL_VISION: dict[str, Any] = {
+    "depth": 1,
+    "hidden_size": 16,
+    "num_heads": 2,
+    "intermediate_size": 16,
+    "patch_size": 4,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 16,
+}
 MOE_WRAPPED: dict[str, Any] = {
     "model_type": "qwen3_5_moe",
     "text_config": MOE_TEXT,
@@ -161,6 +170,15 @@ def test_defaults_are_those_of_transformers(model_type: str) -> None:
     assert list(spec.layer_kinds) == theirs.layer_types
     assert spec.rope.theta == theirs.rope_parameters["rope_theta"]
     assert spec.rope.rotary_dim == int(16 * theirs.rope_parameters["partial_rotary_factor"])
+
+
+def test_positions_extended_by_yarn() -> None:
+    yarn = {**YARN, "factor": 2.5, "original_max_position_embeddings": 101}
+    assert read(with_rope(**yarn), max_position_embeddings=64).max_positions == 252
+    assert read(with_rope(**yarn), max_position_embeddings=1000).max_positions == 1000
+    assert read(DENSE_TEXT, max_position_embeddings=64).max_positions == 64
+    huge = {**YARN, "factor": 1e6, "original_max_position_embeddings": 2**31 - 1}
+    assert read(with_rope(**huge)).max_positions == 2**31 - 1  # what a manifest can hold
 
 
 def rotary_of(config: dict[str, Any]) -> Any:
@@ -290,20 +308,34 @@ def test_layer_types_win_over_the_interval() -> None:
 
 @pytest.mark.parametrize(
     ("outer", "inner", "tied"),
-    [(True, False, True), (False, True, False), (None, True, True), (None, None, False)],
+    [
+        (True, None, True),
+        (True, False, True),
+        (True, True, True),
+        (False, None, False),
+        (False, True, False),
+        (None, True, False),
+        (None, None, False),
+    ],
 )
-def test_outer_tie_decides(outer: bool | None, inner: bool | None, tied: bool) -> None:
-    config = copy.deepcopy(MOE_WRAPPED)
+def test_outer_tie_alone_decides(outer: bool | None, inner: bool | None, tied: bool) -> None:
+    config = copy.deepcopy(DENSE_WRAPPED)
+    del config["tie_word_embeddings"]
     if outer is not None:
         config["tie_word_embeddings"] = outer
     if inner is not None:
         config["text_config"]["tie_word_embeddings"] = inner
     assert read(config).tie_word_embeddings is tied
+    theirs = transformers.Qwen3_5ForConditionalGeneration(
+        transformers.Qwen3_5Config(**copy.deepcopy(config) | {"vision_config": SMALL_VISION})
+    )
+    assert (theirs.lm_head.weight is theirs.get_input_embeddings().weight) is tied
 
 
 def test_eos_token_ids() -> None:
     assert read(DENSE_TEXT, eos_token_id=[3, 5]).eos_token_ids == (3, 5)
     assert read(DENSE_TEXT, eos_token_id=None).eos_token_ids == ()
+    assert read(DENSE_TEXT, eos_token_id=95).eos_token_ids == (95,)
     assert read(DENSE_WRAPPED, eos_token_id=7).eos_token_ids == (7,)
 
 
@@ -360,7 +392,9 @@ def test_no_vision_tower() -> None:
         ({"layer_types": ["full_attention"] * 3 + ["mamba"]}, 'layer_types[3] is "mamba"'),
         ({"layer_types": "full_attention"}, "layer_types is"),
         ({"full_attention_interval": 0}, "full_attention_interval is 0"),
-        ({"eos_token_id": -1}, "eos_token_id holds -1"),
+        ({"eos_token_id": -1}, "eos_token_id holds -1; expected token ids below vocab_size (96)"),
+        ({"eos_token_id": 96}, "eos_token_id holds 96; expected token ids below vocab_size (96)"),
+        ({"eos_token_id": [3, 96]}, "eos_token_id holds 96"),
         ({"eos_token_id": [True]}, "eos_token_id holds true"),
         ({"eos_token_id": "</s>"}, "eos_token_id holds"),
         ({"mtp_num_hidden_layers": -1}, "mtp_num_hidden_layers is -1"),

@@ -84,7 +84,7 @@ def _model_facts(kind: str, path: Path, spec: ModelSpec, sizes: Mapping[str, int
             "bytes_per_sequence": state_bytes_per_sequence(spec),
             "bytes_per_token": state_bytes_per_token(spec),
         },
-        "max_positions": spec.max_position_embeddings,
+        "max_positions": spec.max_positions,
         "roles": _role_facts(spec, sizes),
         "notes": [],
     }

@@ -41,7 +41,6 @@ class Manifest:
 
     deltaport_version: str
     target: str
-    ragged_prefill: bool
     dtype: str
     decoder: str
     vocab_size: int
@@ -102,7 +101,6 @@ class Manifest:
 _FIELD_TYPES: dict[str, type] = {
     "deltaport_version": str,
     "target": str,
-    "ragged_prefill": bool,
     "dtype": str,
     "decoder": str,
     "vocab_size": int,
