@@ -2,6 +2,9 @@
 VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# On Linux the torch of PyPI brings gigabytes of CUDA libraries; this index has it for CPUs alone.
+# Where it does not answer, or with TORCH_INDEX= (empty), pip asks only what it is configured for.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -11,10 +14,16 @@ READY := $(VENV)/.ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# torch first and pinned: any later resolution finds it satisfied and pulls no CUDA build.
+REACHABLE := import sys, urllib.request as r; r.urlopen(sys.argv[1] + '/torch/', timeout=5)
+
+# torch first, so that the second command finds it there and does not choose a build of its own.
+# Of two builds of the pinned version pip takes the one with a local label: 2.13.0+cpu.
 $(READY): pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	index='$(TORCH_INDEX)'; \
+	$(BIN)/python -c "$(REACHABLE)" "$$index" 2>/dev/null || index=; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $${index:+--extra-index-url "$$index"} torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -42,7 +51,7 @@ typecheck: $(READY) ## check types, strictly
 	$(BIN)/mypy -p deltaport
 
 bench: $(READY) ## measure what the documentation claims
-	$(BIN)/python benchmarks/export_memory.py
+	$(BIN)/python -m benchmarks.export_memory
 
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,7 +41,7 @@ def parity(checkpoint: Path, engine: Path) -> bool:
             torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None
         )[0, len(prompt) :].tolist()
     assert logits is not None
-    error, bound = relative_error(logits, expected), tolerance(Quantity.LOGITS).relative
+    error, bound = relative_error(logits, expected), tolerance(Quantity.LOGITS)
     matched = next(
         (i for i, (a, b) in enumerate(zip(tokens, continued, strict=True)) if a != b), NEW_TOKENS
     )

@@ -13,6 +13,7 @@ DOC = """\
 With ext = concat(state, x) along time:
     y[b,t]       = silu(sum_j weight[:,j] * ext[b,t+j])      for t < lengths[b], else 0
     new_state[b] = ext[b, lengths[b] : lengths[b]+K-1]
+B >= 1 and T >= 1.
 """
 
 # The loop runs over the K taps (4 in the published models), so C needs no static attribute, which

@@ -15,7 +15,7 @@ Per head: q = rope(rmsnorm(q) * q_norm), k = rope(rmsnorm(k) * k_norm), where ro
     o = softmax(q K^T * D^-0.5) V * sigmoid(gate)       over columns 0 .. past_lengths[b]+t
 Query head h reads key/value head h // (Hq/Hkv). o is 0 where padded. Columns at or beyond
 past_lengths + lengths are unspecified in present and never read from past.
-The caller guarantees past_lengths + T <= capacity on every row.
+B >= 1 and T >= 1; the caller guarantees past_lengths + T <= capacity on every row.
 """
 
 

@@ -22,7 +22,7 @@ and for each real token t, with S the state [Dk,Dv]:
     S = exp(g) * S
     S = S + k (beta * (v - k^T S))^T
     o = q^T S
-A padded token neither decays nor updates S, and its o is 0.
+A padded token neither decays nor updates S, and its o is 0. B >= 1 and T >= 1.
 """
 
 # Normalised q, k and masked gates. Shapes come from the state, so the op needs no head counts.

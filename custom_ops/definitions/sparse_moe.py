@@ -15,6 +15,7 @@ For each real token:
     chosen = the top_k largest p, ties to the lower index; w = p[chosen] / sum(p[chosen])
     y = sum over chosen e of w_e * down[e] (silu(gate) * up),   [gate; up] = gate_up[e] x
 A padded token selects no expert and its y is 0. Only chosen experts' weights are read.
+B >= 1 and T >= 1.
 """
 
 # A loop over the experts somebody chose, in index order: each iteration reads one expert's weights

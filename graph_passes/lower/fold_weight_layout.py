@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deltaport.graph_passes.recipes.recipe import Recipe, Squeeze, Transpose
+from deltaport.graph_passes.recipes.layout_recipes import Squeeze, Transpose
+from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 
 __all__ = ["FoldWeightLayout"]
@@ -23,7 +24,7 @@ class FoldWeightLayout(ir.passes.InPlacePass):
     name = "fold-weight-layout"
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Fold until nothing folds: layout nodes may be chained."""
+        """Fold in one sweep: nodes are in topological order, so chained ones fold one by one."""
         modified = False
         for node in list(model.graph):
             modified |= self._try_fold(model.graph, node)

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from deltaport.graph_passes.recipes.dense_copy import dense
 from deltaport.graph_passes.recipes.recipe import Recipe, RecordingSource, TensorSource
 from deltaport.graph_passes.recipes.region import Region
 
@@ -51,7 +52,7 @@ def evaluate(
         values = recipe.read(recorder, region)
         for name in recorder.names:
             source.release(name)
-        flat = np.ascontiguousarray(values).reshape(-1)
+        flat = dense(values).reshape(-1)
         # A view and no copy on little-endian machines; as integers, for bfloat16's sake.
         integers = flat.view(f"u{flat.itemsize}").astype(f"<u{flat.itemsize}", copy=False)
         yield integers.view(np.uint8).data

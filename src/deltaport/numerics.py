@@ -29,14 +29,13 @@ arithmetic are compared with a reference that uses the same rounded weights, at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT_ROUNDOFF", "Quantity", "Tolerance", "relative_error", "tolerance"]
+__all__ = ["UNIT_ROUNDOFF", "Quantity", "relative_error", "tolerance"]
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
@@ -50,17 +49,6 @@ class Quantity(StrEnum):
     LOGITS = "logits"
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """The largest :func:`relative_error` that passes."""
-
-    relative: float
-
-    def accepts(self, actual: NDArray[Any], expected: NDArray[Any]) -> bool:
-        """Whether ``actual`` is as close to ``expected`` as it must be."""
-        return relative_error(actual, expected) <= self.relative
-
-
 _HALF_UNITS = {
     Quantity.OUTPUT: 4,
     Quantity.STATE: 4,
@@ -68,19 +56,19 @@ _HALF_UNITS = {
     Quantity.LOGITS: 16,
 }
 _POLICY = {
-    ("float32", Quantity.OUTPUT): Tolerance(320 * UNIT_ROUNDOFF["float32"]),
-    ("float32", Quantity.STATE): Tolerance(64 * UNIT_ROUNDOFF["float32"]),
-    ("float32", Quantity.MODEL_STATE): Tolerance(320 * UNIT_ROUNDOFF["float32"]),
-    ("float32", Quantity.LOGITS): Tolerance(1e-4),
+    ("float32", Quantity.OUTPUT): 320 * UNIT_ROUNDOFF["float32"],
+    ("float32", Quantity.STATE): 64 * UNIT_ROUNDOFF["float32"],
+    ("float32", Quantity.MODEL_STATE): 320 * UNIT_ROUNDOFF["float32"],
+    ("float32", Quantity.LOGITS): 1e-4,
 } | {
-    (dtype, quantity): Tolerance(units * UNIT_ROUNDOFF[dtype])
+    (dtype, quantity): units * UNIT_ROUNDOFF[dtype]
     for dtype in ("float16", "bfloat16")
     for quantity, units in _HALF_UNITS.items()
 }
 
 
-def tolerance(quantity: Quantity, storage: str = "float32") -> Tolerance:
-    """The policy's bound for ``quantity`` when values are stored as ``storage``."""
+def tolerance(quantity: Quantity, storage: str = "float32") -> float:
+    """The largest :func:`relative_error` of ``quantity`` that passes, stored as ``storage``."""
     return _POLICY[storage, quantity]
 
 

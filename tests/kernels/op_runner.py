@@ -79,7 +79,7 @@ def peak_growth(op: OpDefinition, feeds: Feeds, attributes: Attributes, folder: 
 def assert_close(actual: Array, expected: Array, quantity: Quantity = Quantity.OUTPUT) -> None:
     """Check fp32 results against the project's one tolerance policy."""
     assert actual.dtype == np.float32
-    error, bound = relative_error(actual, expected), tolerance(quantity).relative
+    error, bound = relative_error(actual, expected), tolerance(quantity)
     assert error <= bound, f"{quantity}: relative error {error:.2e} exceeds {bound:.2e}"
 
 

@@ -36,11 +36,11 @@ def test_engine_agrees_with_transformers(
             where = f"{len(reference.prompt)} tokens in chunks of {chunk_size}"
 
             error = relative_error(logits, reference.logits)
-            assert error <= tolerance(Quantity.LOGITS).relative, f"{where}: logits off by {error:g}"
+            assert error <= tolerance(Quantity.LOGITS), f"{where}: logits off by {error:g}"
             worst["logits"] = max(worst["logits"], error)
 
             for kind, error in _state_errors(session, reference).items():
-                assert error <= tolerance(Quantity.MODEL_STATE).relative, (
+                assert error <= tolerance(Quantity.MODEL_STATE), (
                     f"{where}: {kind} {error:g}"
                 )
                 worst[kind] = max(worst[kind], error)

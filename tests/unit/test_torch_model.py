@@ -68,7 +68,7 @@ def test_logits_equal_transformers(pair: tuple[Any, Decoder], length: int) -> No
     tokens = prompt(length, length)
     (logits,), _ = step(ours, [tokens], [0], ours.initial_state(1, CAPACITY))
     expected = theirs(torch.tensor([tokens])).logits[0]
-    assert relative_error(logits.numpy(), expected.numpy()) <= tolerance(Quantity.LOGITS).relative
+    assert relative_error(logits.numpy(), expected.numpy()) <= tolerance(Quantity.LOGITS)
 
 
 @torch.no_grad()
@@ -86,12 +86,12 @@ def test_ragged_steps_equal_each_row_alone(pair: tuple[Any, Decoder]) -> None:
         n = len(logits[row])
         if n:
             error = relative_error(logits[row].numpy(), alone[-n:].numpy())
-            assert error <= tolerance(Quantity.LOGITS).relative
+            assert error <= tolerance(Quantity.LOGITS)
         for ragged, single in zip(state, alone_state, strict=True):
             if ragged.shape[-2] == CAPACITY:
                 ragged, single = ragged[:, :, : len(tokens)], single[:, :, : len(tokens)]
             error = relative_error(ragged[row : row + 1].numpy(), single.numpy())
-            assert error <= tolerance(Quantity.MODEL_STATE).relative
+            assert error <= tolerance(Quantity.MODEL_STATE)
 
 
 def test_gradients_equal_transformers(pair: tuple[Any, Decoder]) -> None:
@@ -111,4 +111,4 @@ def test_gradients_equal_transformers(pair: tuple[Any, Decoder]) -> None:
         assert parameter.grad is not None, name
         assert expected[name].grad is not None, name
         error = relative_error(parameter.grad.numpy(), expected[name].grad.numpy())
-        assert error <= tolerance(Quantity.LOGITS).relative, f"{name}: {error:g}"
+        assert error <= tolerance(Quantity.LOGITS), f"{name}: {error:g}"
