@@ -40,9 +40,7 @@ def test_engine_agrees_with_transformers(
             worst["logits"] = max(worst["logits"], error)
 
             for kind, error in _state_errors(session, reference).items():
-                assert error <= tolerance(Quantity.MODEL_STATE), (
-                    f"{where}: {kind} {error:g}"
-                )
+                assert error <= tolerance(Quantity.MODEL_STATE), f"{where}: {kind} {error:g}"
                 worst[kind] = max(worst[kind], error)
 
             (greedy,) = session.generate(max_new_tokens=GREEDY_TOKENS, eos_token_ids=())
