@@ -45,7 +45,7 @@ format: $(READY) ## apply style
 
 # The rooms install as one package; mypy sees the same through a view made of links.
 typecheck: $(READY) ## check types, strictly
-	@mkdir -p build/typing/deltaport
+	@rm -rf build/typing && mkdir -p build/typing/deltaport
 	@ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/deltaport/*)) build/typing/deltaport/
 	@ln -sfn $(addprefix $(CURDIR)/,exporter graph_passes custom_ops runtime) build/typing/deltaport/
 	$(BIN)/mypy -p deltaport
