@@ -1,4 +1,4 @@
-"""Peak memory, disk and time of exporting a large sharded bf16 checkpoint, twice.
+"""Peak memory, size on disk and time of exporting a large sharded bf16 checkpoint, twice.
 
 The checkpoint is generated as sparse files, so it takes no room however large: its weights read as
 zeros, but every byte is read, cast, written and hashed like any other. The peak that the time is
@@ -144,7 +144,7 @@ def export_once(checkpoint: Path, output: Path) -> dict[str, Any]:
     """Export in a process of its own; adds seconds and the disk the engine takes."""
     started = time.perf_counter()
     command = [sys.executable, "-W", "ignore", "-c", EXPORT, str(checkpoint), str(output)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     figures["seconds"] = time.perf_counter() - started
     figures["disk_gb"] = sum(f.stat().st_blocks * 512 for f in output.iterdir()) / 1e9

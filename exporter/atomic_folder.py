@@ -6,13 +6,15 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from deltaport.errors import OutputError
-from deltaport.package import MANIFEST_NAME
+from deltaport.strict_json import quote
 
 __all__ = ["AtomicFolder"]
 
@@ -30,10 +32,20 @@ class AtomicFolder:
     is alone, and what lies under the names of the siblings was left by a writer that was killed.
     """
 
-    def __init__(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        objection: Callable[[Path], str | None] | None = None,
+    ) -> None:
+        """``objection`` says what speaks against replacing a folder that is in the way.
+
+        Without it no folder is replaced, except for an empty one.
+        """
+        self.shown = os.fspath(target)
         # Not Path.resolve, which raises RuntimeError for a link to itself, before Python 3.13.
         self.target = Path(os.path.realpath(target))
-        self.overwrite = overwrite
+        self._objection = objection
         self.path = self.target.parent / f".{self.target.name}.partial"
         self._replaced = self.target.parent / f".{self.target.name}.replaced"
         self._lock_path = self.target.parent / f".{self.target.name}.lock"
@@ -60,22 +72,13 @@ class AtomicFolder:
         traceback: TracebackType | None,
     ) -> None:
         self._leave()
-        # A closed pipe is about whoever watches, not about the folder.
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        # A closed pipe is about whoever watches, and a library that cannot be loaded has no number.
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and not isinstance(error, BrokenPipeError)
+        ):
             raise self._output_error(error) from error
-
-    def check(self) -> None:
-        """Raise ``OutputError`` if the target is in the way, before any work is done."""
-        try:
-            self._check_target()
-            there = next(filter(os.path.lexists, self.target.parents), self.target)
-            if not there.is_dir():
-                raise OutputError(f"{there}: exists and is not a folder; choose another output")
-            self._replaced.lstat()  # the longest of the names: fails if it is too long
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self._output_error(error) from None
 
     def commit(self) -> None:
         """Put the finished folder in place; the old one, if any, goes when the context is left."""
@@ -99,7 +102,7 @@ class AtomicFolder:
                 return
             except BlockingIOError:
                 raise OutputError(
-                    f"{self.target}: another export is writing this folder; wait for it, or "
+                    f"{self.shown}: another export is writing this folder; wait for it, or "
                     "choose another output"
                 ) from None
             except FileNotFoundError:  # another writer, on its way out, removed file or folder
@@ -107,6 +110,13 @@ class AtomicFolder:
                     raise
 
     def _make_parents(self) -> None:
+        there = next(filter(os.path.lexists, self.target.parents), self.target)
+        if not stat.S_ISDIR(there.stat().st_mode):
+            given = next(filter(os.path.lexists, Path(self.shown).parents), there)
+            raise OutputError(
+                f"{there if given.is_dir() else given}: exists and is not a folder; choose "
+                "another output"
+            )
         missing = [folder for folder in self.target.parents if not os.path.lexists(folder)]
         for folder in reversed(missing):
             with suppress(FileExistsError):  # made by another writer: theirs to remove
@@ -150,23 +160,27 @@ class AtomicFolder:
         if not os.path.lexists(self.target):
             return
         if not self.target.is_dir():
-            raise OutputError(f"{self.target}: exists and is not a folder; choose another output")
-        entries = [entry.name for entry in self.target.iterdir()]
-        if entries and not self.overwrite:
+            raise OutputError(f"{self.shown}: exists and is not a folder; choose another output")
+        entries = any(self.target.iterdir())
+        if self.target.samefile(os.curdir):  # what "" means, too
             raise OutputError(
-                f"{self.target}: already exists; choose another output or pass --overwrite"
+                f"{self.shown or quote('')}: is the current folder, which the engine would "
+                "replace; choose another output"
             )
-        if entries and MANIFEST_NAME not in entries:
+        if entries and self._objection is None:
             raise OutputError(
-                f"{self.target}: is not an engine folder, so it is not overwritten; choose "
-                "another output"
+                f"{self.shown}: already exists; choose another output or pass --overwrite"
+            )
+        if entries and self._objection and (objection := self._objection(self.target)):
+            raise OutputError(
+                f"{self.shown}: {objection}, so it is not overwritten; choose another output"
             )
 
     def _output_error(self, error: OSError) -> OutputError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "; free some space or choose another output" if full else ""
         return OutputError(
-            f"{self.target}: cannot write the engine: {error.strerror or error}{remedy}"
+            f"{self.shown}: cannot write the engine: {error.strerror or error}{remedy}"
         )
 
 
@@ -174,7 +188,7 @@ def _lock(path: Path) -> int:
     """Create and lock a file, or raise ``FileNotFoundError`` if it was removed meanwhile."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL)
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
         created = True
     except FileExistsError:
         descriptor = os.open(path, flags)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from deltaport.errors import CheckpointError
 from deltaport.graph_passes.recipes.cast_recipe import Cast
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
@@ -21,8 +20,8 @@ CONSTANT_LIMIT = 1 << 20
 def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
     """Replace the initializers' placeholders: parameters by recipes, constants by their values.
 
-    A recipe is cast to the dtype its parameter was traced with. Raises ``CheckpointError`` where
-    graph and recipes disagree about a name or a shape.
+    A recipe is cast to the dtype its parameter was traced with. Graph and recipes come from one
+    specification: where they disagree about a name or a shape it is a bug, a ``RuntimeError``.
     """
     unused = dict(recipes)
     for name, value in graph.initializers.items():
@@ -33,7 +32,7 @@ def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
         assert value.shape is not None
         assert value.dtype is not None
         if tuple(value.shape) != recipe.shape:
-            raise CheckpointError(
+            raise RuntimeError(
                 f"{name}: the graph needs shape {list(value.shape)}, "
                 f"the checkpoint gives {list(recipe.shape)}"
             )
@@ -42,11 +41,11 @@ def bind_weights(graph: ir.Graph, recipes: Mapping[str, Recipe]) -> None:
             recipe if recipe.dtype == dtype else Cast(recipe, dtype), name
         )
     if unused:
-        raise CheckpointError(f"{next(iter(unused))}: the traced graph has no such parameter")
+        raise RuntimeError(f"{next(iter(unused))}: the traced graph has no such parameter")
 
 
 def _constant(name: str, value: ir.Value) -> ir.TensorProtocol:
     tensor = value.const_value
     if tensor is None or tensor.nbytes > CONSTANT_LIMIT:
-        raise CheckpointError(f"{name}: parameter of the graph without a tensor in the checkpoint")
+        raise RuntimeError(f"{name}: parameter of the graph without a tensor in the checkpoint")
     return ir.Tensor(np.array(tensor.numpy()), name=name)

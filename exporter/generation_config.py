@@ -6,9 +6,12 @@ transformers' ``generate`` takes its defaults from this file and, where there is
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from deltaport.errors import ConfigError
 from deltaport.exporter.config_fields import Fields, load_json_object
+from deltaport.exporter.copied_files import problem_with_file
 from deltaport.exporter.model_spec import ModelSpec
 
 __all__ = ["GENERATION_CONFIG_NAME", "eos_token_ids"]
@@ -25,8 +28,10 @@ def eos_token_ids(folder: Path, spec: ModelSpec) -> tuple[int, ...]:
     vocabulary; transformers passes over such a file in silence.
     """
     file = folder / GENERATION_CONFIG_NAME
-    if not file.exists():
+    if not os.path.lexists(file):
         return spec.eos_token_ids
+    if (problem := problem_with_file(file)) is not None:
+        raise ConfigError(f"{file}: {problem}")
     fields = Fields(load_json_object(file), source=str(file))
     found = fields.token_ids("eos_token_id", vocab_size=spec.vocab_size)
     return spec.eos_token_ids if found is None else found

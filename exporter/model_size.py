@@ -17,6 +17,7 @@ from deltaport.exporter.model_spec import (
 )
 
 __all__ = [
+    "WEIGHT_ALIGNMENT",
     "active_parameter_count",
     "parameter_count",
     "parameter_shapes",
@@ -25,6 +26,9 @@ __all__ = [
     "state_bytes_per_token",
     "stored_as_float32",
 ]
+
+WEIGHT_ALIGNMENT = 4096
+"""Weights of an engine start on pages, so that a runtime can map any of them."""
 
 Shape = tuple[int, ...]
 

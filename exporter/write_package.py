@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from deltaport import __version__
 from deltaport.custom_ops.definitions import DOMAIN_VERSION
-from deltaport.errors import CheckpointError, EngineError, OutputError
+from deltaport.errors import CheckpointError, EngineError
 from deltaport.exporter.atomic_folder import AtomicFolder
+from deltaport.exporter.copied_files import copied_files
+from deltaport.exporter.model_size import WEIGHT_ALIGNMENT
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.recipe import TensorSource
@@ -23,34 +24,16 @@ from deltaport.graph_passes.target_capabilities import TargetCapabilities
 from deltaport.package import MANIFEST_NAME, FileEntry, Manifest
 from deltaport.state_layout import StateLayout
 
-__all__ = ["COPIED_FILES", "Progress", "write_package"]
+__all__ = ["Progress", "weight_bytes", "write_package"]
 
 DECODER_NAME = "decoder.onnx"
 WEIGHTS_NAME = "decoder.onnx.data"
-ALIGNMENT = 4096
-"""Weights start on pages, so that a runtime can map any of them."""
-COPY_LIMIT = 256 << 20
-"""Bytes a tokenizer file may have; anything larger is not one."""
-
-COPIED_FILES = (
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-)
-"""What is taken from a checkpoint as it is."""
-
 Progress = Callable[[int], None]
 """Called with the number of weight bytes just written."""
 
 
 def write_package(
-    output: str | os.PathLike[str],
+    folder: AtomicFolder,
     model: ir.Model,
     *,
     spec: ModelSpec,
@@ -61,40 +44,37 @@ def write_package(
     not_exported: dict[str, int],
     checkpoint: Path,
     source: TensorSource,
-    overwrite: bool = False,
     progress: Progress = lambda _: None,
 ) -> Manifest:
-    """Write ``model`` and all a runtime needs to ``output``, atomically and reproducibly.
+    """Write ``model`` and all a runtime needs to ``folder``, reproducibly, and commit it.
 
-    Memory stays bounded by the size of a piece whatever the size of the model. Raises
-    ``OutputError`` if the folder exists or space runs out; nothing half-written stays.
+    Memory stays bounded by the size of a piece whatever the size of the model. ``folder`` is
+    already entered: it sees to it that nothing half-written stays.
     """
-    with AtomicFolder(output, overwrite=overwrite) as folder:
-        _check_space(folder, weight_bytes(model))
-        entries = [_write_weights(folder.path, model.graph, source, progress)]
-        entries.append(_write_graph(folder.path, model))
-        entries += _copy_files(checkpoint, folder.path)
-        manifest = Manifest(
-            deltaport_version=__version__,
-            target=target.name,
-            dtype=dtype,
-            decoder=DECODER_NAME,
-            vocab_size=spec.vocab_size,
-            max_positions=spec.max_positions,
-            eos_token_ids=eos_token_ids,
-            op_library_version=DOMAIN_VERSION,
-            quantization=None,
-            model=spec.to_json(),
-            not_exported=not_exported,
-            state=layout,
-            files=tuple(sorted(entries, key=lambda entry: entry.path)),
-        )
-        _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.target)]))
-        folder.commit()
+    entries = [_write_weights(folder.path, model.graph, source, progress)]
+    entries.append(_write_graph(folder.path, model))
+    entries += _copy_files(checkpoint, folder.path)
+    manifest = Manifest(
+        deltaport_version=__version__,
+        target=target.name,
+        dtype=dtype,
+        decoder=DECODER_NAME,
+        vocab_size=spec.vocab_size,
+        max_positions=spec.max_positions,
+        eos_token_ids=eos_token_ids,
+        op_library_version=DOMAIN_VERSION,
+        quantization=None,
+        model=spec.to_json(),
+        not_exported=not_exported,
+        state=layout,
+        files=tuple(sorted(entries, key=lambda entry: entry.path)),
+    )
+    _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.shown)]))
+    folder.commit()
     return manifest
 
 
-def _proven_text(manifest: Manifest, target: Path) -> bytes:
+def _proven_text(manifest: Manifest, target: str) -> bytes:
     """The manifest's file, having read it back: what cannot be opened must not be left behind."""
     text = manifest.to_json()
     try:
@@ -118,15 +98,6 @@ def _recipes(graph: ir.Graph) -> Iterator[tuple[ir.Value, RecipeTensor]]:
             yield value, value.const_value
 
 
-def _check_space(folder: AtomicFolder, needed: int) -> None:
-    free = shutil.disk_usage(folder.path).free
-    if needed > free:
-        raise OutputError(
-            f"{folder.target}: the engine needs {needed / 1e9:.2f} GB, the disk has "
-            f"{free / 1e9:.2f} GB free; free some space or choose another output"
-        )
-
-
 def _write_weights(
     folder: Path, graph: ir.Graph, source: TensorSource, progress: Progress
 ) -> FileEntry:
@@ -136,7 +107,7 @@ def _write_weights(
     def chunks() -> Iterator[bytes | memoryview]:
         nonlocal offset
         for value, tensor in _recipes(graph):
-            padding = -offset % ALIGNMENT
+            padding = -offset % WEIGHT_ALIGNMENT
             yield bytes(padding)
             start = offset = offset + padding
             for piece in evaluate(tensor.recipe, source):
@@ -144,7 +115,7 @@ def _write_weights(
                 offset += len(piece)
                 progress(len(piece))
             if offset - start != tensor.nbytes:
-                raise CheckpointError(
+                raise RuntimeError(
                     f"{tensor.name}: recipe gave {offset - start} bytes, expected {tensor.nbytes}"
                 )
             value.const_value = ir.ExternalTensor(
@@ -168,19 +139,11 @@ def _write_graph(folder: Path, model: ir.Model) -> FileEntry:
 
 
 def _copy_files(checkpoint: Path, folder: Path) -> list[FileEntry]:
-    entries = []
-    for name in COPIED_FILES:
-        path = checkpoint / name
-        if not path.is_file():
-            continue
-        entries.append(_write(folder / name, iter([_read_small(path)])))
-    return entries
+    return [_write(folder / path.name, iter([_read(path)])) for path in copied_files(checkpoint)]
 
 
-def _read_small(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > COPY_LIMIT:
-            raise CheckpointError(f"{path}: larger than {COPY_LIMIT >> 20} MiB, not a {path.name}")
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None

@@ -60,7 +60,8 @@ class Engine:
     def session(self, sequences: int = 1, *, context: int | None = None) -> Session:
         """Fresh state for ``sequences`` sequences of at most ``context`` tokens each.
 
-        ``context`` defaults to what the model was trained for; memory grows as it is used.
+        ``context`` defaults to what the model was trained for. Caches are reserved as tokens are
+        announced, in doubling steps, and take memory as tokens come.
         """
         from deltaport.runtime.session import Session
 

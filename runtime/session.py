@@ -92,6 +92,8 @@ class Session:
 
     def decode(self, tokens: Sequence[int | None]) -> list[Logits | None]:
         """Append one token to each row (``None``: leave the row alone); logits [V] per row."""
+        if not isinstance(tokens, Collection):
+            raise InputError(f"tokens is {tokens!r:.40}, expected a token id or None per row")
         return self.prefill([None if token is None else [token] for token in tokens])
 
     def generate(

@@ -3,4 +3,4 @@
 from deltaport.cli import main
 
 if __name__ == "__main__":
-    main(prog_name="deltaport")
+    main()

@@ -45,5 +45,8 @@ class CapacityError(InputError):
     """A sequence would outgrow the context it was given."""
 
 
-class PassError(DeltaportError):
-    """A graph pass found the graph in a state it must not be in."""
+class PassError(Exception):
+    """A graph pass found the graph in a state it must not be in.
+
+    No user can cause that or mend it, so it is no :class:`DeltaportError`.
+    """

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COMMAND", "deltaport", "error_line", "listing", "on_terminal"]
+import pytest
+
+from deltaport.cli import main
+
+__all__ = ["COMMAND", "deltaport", "error_line", "in_process", "listing", "on_terminal"]
 
 COMMAND = (sys.executable, "-m", "deltaport")
 
@@ -21,6 +27,16 @@ def deltaport(*arguments: str | Path, **options: Any) -> subprocess.CompletedPro
         defaults["stdin"] = subprocess.DEVNULL
     command = [*options.pop("command", COMMAND), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, check=False, **defaults | options)
+
+
+def in_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """As :func:`deltaport`, in this process: quicker, and open to monkeypatching."""
+    given = [str(argument) for argument in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(given)
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(given, ended.value.code, out.getvalue(), err.getvalue())
 
 
 def error_line(result: subprocess.CompletedProcess[str], *, status: int = 2) -> str:

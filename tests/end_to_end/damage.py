@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from deltaport.cli import main
+from tests.end_to_end.command import error_line, in_process
 
 __all__ = ["Change", "put_a_folder_in_place_of", "refused_by_inspect", "rewrite"]
 
@@ -35,7 +33,4 @@ def rewrite(name: str, text: str) -> Change:
 
 def refused_by_inspect(path: Path) -> str:
     """The error of ``deltaport inspect``, run in this process as that is quicker."""
-    result = CliRunner().invoke(main, ["inspect", str(path)])
-    assert result.exit_code == 2
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removesuffix("\n")
+    return error_line(in_process("inspect", path))

@@ -151,15 +151,27 @@ def test_a_missing_shard(tmp_path: Path) -> None:
 def test_no_checkpoint(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere\n\x1b[31m"
     line = refuse_export(missing, tmp_path / "engine")
-    assert "no such file" in line
-    assert refused_by_inspect(missing) == line
+    assert "no such folder" in line
+    assert "no such file or folder" in refused_by_inspect(missing)
     assert "neither a checkpoint nor an engine" in refused_by_inspect(tmp_path)
     assert "File name too long" in refused_by_inspect(tmp_path / ("a" * 300))
 
 
+def test_paths_of_something_else(checkpoint: Path, altered: Path, tmp_path: Path) -> None:
+    output = tmp_path / "engine"
+    hub = Path("Qwen/Qwen3.5-0.8B")
+    assert "hf download Qwen/Qwen3.5-0.8B" in refuse_export(hub, output)
+    assert "hf download" in refused_by_inspect(hub)
+    assert "run it with 'deltaport run'" in refuse_export(altered, output)
+    for part in (checkpoint / WEIGHTS, altered / "decoder.onnx"):
+        assert f"folder, {part.parent}" in refused_by_inspect(part)
+        assert f"folder, {part.parent}" in refuse_export(part, output)
+
+
 def test_an_unknown_target(checkpoint: Path, tmp_path: Path) -> None:
     line = refuse_export(checkpoint, tmp_path / "engine", "--target", "abacus")
-    assert "abacus: unknown target; choose one of portable" in line
+    assert "'abacus' is not" in line
+    assert "portable" in line
 
 
 class TestOutput:
@@ -177,7 +189,18 @@ class TestOutput:
         assert listing(output) == {"chapter1.txt": b"dear to somebody"}
 
     def test_a_checkpoint_is_not_overwritten_either(self, damaged: Path) -> None:
-        assert "not an engine" in refuse_export(damaged, damaged, "--overwrite")
+        assert "which the export reads" in refuse_export(damaged, damaged, "--overwrite")
+
+    def test_an_engine_with_something_else_in_it(self, single_layer: Path, altered: Path) -> None:
+        (altered / "notes.txt").write_text("dear to somebody")
+        before = listing(altered)
+        assert "holds 'notes.txt'" in refuse_export(single_layer, altered, "--overwrite")
+        assert listing(altered) == before
+
+    def test_a_link_to_nothing_in_the_checkpoint(self, damaged: Path, tmp_path: Path) -> None:
+        (damaged / "tokenizer.json").unlink(missing_ok=True)
+        (damaged / "tokenizer.json").symlink_to("../blobs/0")
+        assert "'../blobs/0', which is not there" in refuse_export(damaged, tmp_path / "engine")
 
     @pytest.mark.parametrize("below", [".", "engine"])
     def test_a_file_in_the_way(self, single_layer: Path, tmp_path: Path, below: str) -> None:
@@ -200,7 +223,7 @@ class TestOutput:
         (["--ids", "1;2"], "is not a token id"),
         (["--ids", "-1"], "is not a token id"),
         (["--ids", "9" * 5000], "is not a token id"),
-        (["--ids", "300"], "300 is not a token id"),
+        (["--ids", "1,300"], "--ids: 300 is not a token id of this engine; expected 0 to 299"),
         (["--ids", "1", "--context", "4097"], "1 to 4096"),
         (["--ids", "1,2", "-n", "2", "--context", "2"], "pass a lower --max-new-tokens"),
         (["-p", "a \udcff"], "not UTF-8"),

@@ -12,10 +12,10 @@ from typing import get_args
 import pytest
 
 from deltaport import __version__
-from deltaport.cli.group import main
+from deltaport.cli.group import group
 from deltaport.exporter.export import StorageDtype
 from tests.checkpoints import CORPUS
-from tests.end_to_end.command import COMMAND, deltaport
+from tests.end_to_end.command import COMMAND, deltaport, error_line
 
 HEAVY = {"torch", "onnx", "onnx_ir", "onnxruntime", "numpy", "tokenizers", "rich"}
 PROMPT = CORPUS[2]
@@ -47,12 +47,12 @@ def test_version() -> None:
 def test_every_help_text_has_an_example(command: str) -> None:
     result = deltaport(command, "-h")
     assert result.returncode == 0
-    assert re.search(rf"Examples?:\n +deltaport {command} ", result.stdout)
+    assert re.search(rf"Examples:\n +deltaport {command} ", result.stdout)
     assert f"deltaport {command} " in deltaport("--help").stdout
 
 
 def test_dtypes_on_offer_are_those_there_are() -> None:
-    [option] = [o for o in main.commands["export"].params if o.name == "dtype"]
+    [option] = [o for o in group.commands["export"].params if o.name == "dtype"]
     assert tuple(option.type.choices) == get_args(StorageDtype)  # type: ignore[attr-defined]
 
 
@@ -72,13 +72,48 @@ def test_dtypes_on_offer_are_those_there_are() -> None:
 )
 def test_mistakes_in_the_arguments(arguments: list[str]) -> None:
     result = deltaport(*arguments)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert "Usage: deltaport" in result.stderr
-    assert "Error: " in result.stderr
+    assert re.search(r"; for help, run 'deltaport( \w+)? --help'$", error_line(result))
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert deltaport().stdout == deltaport("--help").stdout
+
+
+def test_ctrl_c_while_starting_up() -> None:
+    code = (
+        "import sys\n"
+        "from deltaport.cli import main\n"
+        "class Trap:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Trap)\n"
+        "main()\n"
+    )
+    result = deltaport("--help", command=[sys.executable, "-c", code])
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "interrupted\n")
+
+
+def shell(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``script``, in which ``"$@"`` is deltaport with the arguments."""
+    return deltaport(*arguments, command=["bash", "-c", script, "bash", *COMMAND])
 
 
 class TestStreams:
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "-h"]])
+    def test_help_goes_the_same_way(self, arguments: list[str]) -> None:
+        assert "cannot be written" in error_line(shell('"$@" >/dev/full', *arguments))
+        stopped = shell('"$@" | true; exit ${PIPESTATUS[0]}', *arguments)
+        assert (stopped.returncode, stopped.stderr) == (141, "")
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "2>/dev/full"])
+    def test_closed_streams_change_no_exit_status(self, closed: str) -> None:
+        assert shell(f'"$@" {closed}', "--version").returncode == 0
+        assert shell(f'"$@" {closed}', "inspect", "nowhere").returncode == 2
+
+    def test_a_prompt_from_a_closed_stream(self) -> None:
+        line = error_line(shell('"$@" <&-', "run", "nowhere", "-p", "-"))
+        assert "standard input is closed" in line
+
     def test_a_reader_that_stops_early_is_no_error(self, engine: Path) -> None:
         for arguments in (["inspect", engine], ["run", engine, "--ids", "1", "-n", "4000"]):
             with subprocess.Popen(

@@ -27,7 +27,7 @@ class TestExport:
         for expected in (
             r"^\S*/small engine$",
             r"model +qwen3_5_moe_text, 4 layers: 3 linear attention, 1 full attention\n",
-            r"parameters +\d+ k, \d+ k active a token\n",
+            r"parameters +\d+k, \d+k active a token\n",
             r"stored as +float32, for portable engines\n",
             r"not exported +\d+ tensors \(vision tower\), 2 tensors \(multi-token prediction\)\n",
             r"time +\d",
@@ -138,7 +138,7 @@ class TestInspect:
             r"target +portable",
             r"stored as +float32, [\d.]+ MB\n",
             r"not exported +\d+ tensors \(vision tower\)",
-            r"experts +197 k +786 kB +\d\d\.\d %\n",
+            r"experts +197k +786 kB +\d\d\.\d %\n",
             r"decoder\.onnx\.data +[\d.]+ MB\n",
             r"3 x recurrent +\[slots, 4, 16, 16\] +swap\n",
             r"2 x kv +\[slots, 2, capacity, 32\] +in place\n",

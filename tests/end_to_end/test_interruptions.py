@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
 
-from deltaport.cli import main
+from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.model_size import parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec
-from tests.end_to_end.command import COMMAND, deltaport, error_line, listing
+from tests.end_to_end.command import COMMAND, deltaport, error_line, in_process, listing
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +81,11 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def export_in_process(checkpoint: Path, output: Path, *options: str) -> Result:
+def export_in_process(
+    checkpoint: Path, output: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     """An export that need not load torch again."""
-    arguments = ["export", str(checkpoint), "-o", str(output), "--quiet", *options]
-    return CliRunner().invoke(main, arguments)
+    return in_process("export", checkpoint, "-o", output, "--quiet", *options)
 
 
 def is_usable(engine: Path) -> bool:
@@ -116,10 +116,46 @@ def test_the_next_export_cleans_up_after_kill_9(
     assert is_usable(old)
 
     result = export_in_process(single_layer, old, "--overwrite")
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert names_in(tmp_path) == ["engine"]
     assert listing(old).keys() < before.keys() | {"tokenizer.json"}
     assert is_usable(old)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (RuntimeError("a bug"), 1)]
+)
+def test_an_end_while_tracing_leaves_nothing(
+    single_layer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+) -> None:
+    def ending(*_: object) -> None:
+        assert names_in(tmp_path / "new") == [".engine.lock", ".engine.partial"]
+        raise error
+
+    monkeypatch.setattr("deltaport.exporter.trace.trace", ending)
+    assert export_in_process(single_layer, tmp_path / "new" / "engine").returncode == status
+    assert names_in(tmp_path) == []
+
+
+def test_what_is_wrong_with_the_output_is_found_before_tracing(
+    single_layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tracing(*_: object) -> None:
+        raise AssertionError("traced")
+
+    monkeypatch.setattr("deltaport.exporter.trace.trace", tracing)
+    output = tmp_path / "engine"
+    with AtomicFolder(output):
+        assert "another export is writing" in export_in_process(single_layer, output).stderr
+    assert "cannot write" in export_in_process(single_layer, Path("/proc/engine")).stderr
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert "the disk has" in export_in_process(single_layer, output).stderr
+    assert names_in(tmp_path) == []
 
 
 def test_a_file_system_that_takes_no_more(single_layer: Path, tmp_path: Path) -> None:
@@ -142,10 +178,7 @@ class TestFullDisk:
 
     def refuse(self, checkpoint: Path, output: Path, *options: str) -> str:
         result = export_in_process(checkpoint, output, *options)
-        assert result.exit_code == 2, result.output
-        assert result.stdout == ""
-        [line] = result.stderr.splitlines()
-        return line
+        return error_line(result)
 
     def test_known_before_the_first_byte(
         self, single_layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,11 @@ def test_a_row_is_a_sequence(engine: Engine, row: Any) -> None:
     refuse(session, lambda s: s.generate(7), "got 7 for a session of 2 sequences")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("tokens", [5, None, 1.0])
+def test_decode_takes_a_token_per_row(engine: Engine, tokens: Any) -> None:
+    refuse(started(engine), lambda s: s.decode(tokens), "expected a token id or None per row")
+
+
 def test_logits_are_of_a_known_kind(engine: Engine) -> None:
     session = started(engine)
     refuse(session, lambda s: s.prefill([[1], [1]], logits="al"), "logits is 'al'")

@@ -58,7 +58,7 @@ def cut_short(owner, name, count, when):
 if len(sys.argv) > 2:
     owner, name, count, when = sys.argv[2:]
     cut_short(globals()[owner], name, int(count), when)
-with AtomicFolder(sys.argv[1], overwrite=True) as folder:
+with AtomicFolder(sys.argv[1], objection=lambda _: None) as folder:
     (folder.path / "manifest.json").write_text("by another process")
     (folder.path / "weights").write_text("by another process")
     if len(sys.argv) > 2:
@@ -95,18 +95,23 @@ def kill_writer(target: Path, stage: str) -> None:
     assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
 
 
+def unless_engine(folder: Path) -> str | None:
+    """What an exporter's objection is, in short."""
+    return None if (folder / MANIFEST_NAME).is_file() else "is not an engine"
+
+
 def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))  # noqa: PTH208 hidden names included, as strings
 
 
 def write(target: Path, text: str, *, overwrite: bool = False) -> None:
-    with AtomicFolder(target, overwrite=overwrite) as folder:
+    with AtomicFolder(target, objection=unless_engine if overwrite else None) as folder:
         (folder.path / MANIFEST_NAME).write_text(text)
         folder.commit()
 
 
 def fail(target: Path, error: BaseException, *, overwrite: bool = False) -> None:
-    with AtomicFolder(target, overwrite=overwrite) as folder:
+    with AtomicFolder(target, objection=unless_engine if overwrite else None) as folder:
         (folder.path / MANIFEST_NAME).write_text("unfinished")
         raise error
 
@@ -160,14 +165,63 @@ def test_a_disk_that_breaks_is_an_output_error(tmp_path: Path) -> None:
 
 def test_a_parent_that_is_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write the engine"):
-        AtomicFolder(tmp_path / "file" / "engine").__enter__()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with pytest.raises(OutputError) as caught:
+            AtomicFolder(tmp_path / name / "a" / "engine").__enter__()
+        assert str(caught.value) == (
+            f"{tmp_path / name}: exists and is not a folder; choose another output"
+        )
+
+
+@pytest.mark.parametrize("spelling", ["", ".", Path()])
+def test_the_current_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str | Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match=r"^('')?\.?: is the current folder"):
+        AtomicFolder(spelling, objection=lambda _: None).__enter__()
+    assert names(tmp_path) == ["here"]
+
+
+def test_messages_show_the_path_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    write(tmp_path / "disk" / "engine", "old")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"^link/engine: already exists"):
+        write(Path("link/engine"), "new")
+
+
+def test_the_lock_is_not_executable(tmp_path: Path) -> None:
+    with AtomicFolder(tmp_path / "engine"):
+        assert (tmp_path / ".engine.lock").stat().st_mode & 0o111 == 0
+
+
+def test_a_library_that_cannot_be_loaded_is_no_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="libcuda"):
+        fail(tmp_path / "engine", OSError("libcuda.so: cannot open shared object file"))
+    assert names(tmp_path) == []
+
+
+def test_what_speaks_against_replacing_is_asked_early_and_late(tmp_path: Path) -> None:
+    target = tmp_path / "engine"
+    with AtomicFolder(target, objection=lambda folder: f"holds {names(folder)}") as folder:
+        target.mkdir()
+        (target / "notes").touch()
+        with pytest.raises(OutputError, match=r"engine: holds \['notes'\], so it is not overw"):
+            folder.commit()
+    with pytest.raises(OutputError, match=r"engine: holds \['notes'\], so it is not overw"):
+        AtomicFolder(target, objection=lambda folder: f"holds {names(folder)}").__enter__()
+    assert names(target) == ["notes"]
+    assert names(tmp_path) == ["engine"]
 
 
 def test_an_existing_engine_is_refused_early_and_late(tmp_path: Path) -> None:
     write(tmp_path / "engine", "old")
     with pytest.raises(OutputError, match=r"already exists.*--overwrite"):
-        AtomicFolder(tmp_path / "engine").check()
+        AtomicFolder(tmp_path / "engine").__enter__()
     with pytest.raises(OutputError, match="already exists"):
         write(tmp_path / "engine", "new")
     assert text_of(tmp_path / "engine") == "old"
@@ -187,7 +241,6 @@ def test_an_engine_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> Non
 def test_overwriting_replaces_all_of_it(tmp_path: Path) -> None:
     write(tmp_path / "engine", "old")
     (tmp_path / "engine" / "stale").touch()
-    AtomicFolder(tmp_path / "engine", overwrite=True).check()
     write(tmp_path / "engine", "new", overwrite=True)
     assert text_of(tmp_path / "engine") == "new"
     assert names(tmp_path / "engine") == [MANIFEST_NAME]
@@ -207,9 +260,6 @@ def test_what_is_not_an_engine_is_never_removed(tmp_path: Path, overwrite: bool)
     (tmp_path / "home" / "thesis.tex").write_text("precious")
     (tmp_path / "file").write_text("precious")
     for name in ("home", "file"):
-        folder = AtomicFolder(tmp_path / name, overwrite=overwrite)
-        with pytest.raises(OutputError, match=r"not a folder|not an engine|already exists"):
-            folder.check()
         with pytest.raises(OutputError, match=r"not a folder|not an engine|already exists"):
             write(tmp_path / name, "new", overwrite=overwrite)
     assert (tmp_path / "home" / "thesis.tex").read_text() == "precious"
@@ -239,7 +289,6 @@ def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
                 f"{target}: another export is writing this folder; wait for it, or choose "
                 "another output"
             )
-        AtomicFolder(target).check()
         write(tmp_path / "other", "mine")
         assert names(tmp_path) == [".engine.lock", ".engine.partial", "other"]
         assert text_of(tmp_path / ".engine.partial") == "by another process"
@@ -404,7 +453,7 @@ def hammer(thread):
         turn += 1
         who = f"{os.getpid()} {thread} {turn}"
         try:
-            with AtomicFolder(sys.argv[1], overwrite=True) as folder:
+            with AtomicFolder(sys.argv[1], objection=lambda _: None) as folder:
                 for name in ("manifest.json", "weights", f"only {who}"):
                     (folder.path / name).write_text(who)
                 if turn % 3 == 0:
@@ -499,7 +548,7 @@ def test_ctrl_c_as_a_rename_returns(
             raise KeyboardInterrupt("stop")
         return path
 
-    with AtomicFolder(target, overwrite=True) as folder:
+    with AtomicFolder(target, objection=unless_engine) as folder:
         (folder.path / MANIFEST_NAME).write_text("new")
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", interrupted)

@@ -101,6 +101,12 @@ def test_a_malformed_file_is_named(
     assert str(caught.value).isprintable()
 
 
+def test_a_link_to_nothing_is_not_taken_for_absence(tmp_path: Path) -> None:
+    (tmp_path / GENERATION_CONFIG_NAME).symlink_to("../blobs/0")
+    with pytest.raises(ConfigError, match=r"generation_config\.json: is a link to '\.\./blobs/0'"):
+        found(tmp_path, DENSE_TEXT)
+
+
 def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
     (tmp_path / GENERATION_CONFIG_NAME).mkdir()
     with pytest.raises(ConfigError, match=r"generation_config\.json: is not a regular file"):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.replaceable import objection_to_replacing
 from deltaport.exporter.write_package import write_package
 from deltaport.graph_passes.target_capabilities import target_named
 from deltaport.package import MANIFEST_NAME, Manifest, open_package
@@ -27,7 +29,7 @@ class NoTensors:
         raise AssertionError(f"there is no {name}")
 
 
-def write(output: Path, **changes: Any) -> Manifest:
+def write(output: Path, *, overwrite: bool = False, **changes: Any) -> Manifest:
     arguments: dict[str, Any] = {
         "spec": ModelSpec.from_config(DENSE_TEXT, source="config.json"),
         "eos_token_ids": (3, 95),
@@ -39,7 +41,9 @@ def write(output: Path, **changes: Any) -> Manifest:
         "source": NoTensors(),
     }
     graph = parse_graph("main (float[1] x) => (float[1] y) { y = Identity (x) }")
-    return write_package(output, graph, **arguments | changes)
+    objection = objection_to_replacing if overwrite else None
+    with AtomicFolder(output, objection=objection) as folder:
+        return write_package(folder, graph, **arguments | changes)
 
 
 def test_the_manifest_is_what_was_asked_for(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from deltaport.errors import OutputError
+from deltaport.strict_json import one_line
 
-from .formatting import one_line, terminal_safe
+from .formatting import terminal_safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["console", "print_error", "print_table", "waiting", "write_text"]
 
-_PIPED_WIDTH = 160
-"""Columns where there is no terminal to ask: nothing of ours is wider, so nothing is wrapped."""
+_PIPED_WIDTH = 10_000
+"""Columns where there is no terminal to ask: other programs want whole lines, however long."""
 
 
 def console(stream: TextIO, *, file: TextIO | None = None) -> Console:
@@ -41,15 +43,24 @@ def console(stream: TextIO, *, file: TextIO | None = None) -> Console:
 
 
 def print_error(message: str) -> None:
-    """``error: message`` on stderr, as one line whatever the message holds."""
-    from rich.text import Text
+    """``error: message`` on stderr, as one line whatever the message holds.
 
-    line = Text.assemble(("error:", "bold red"), " ", one_line(message))
-    console(sys.stderr).print(line, soft_wrap=True)
+    Without rich, so that mistakes in the arguments answer at once.
+    """
+    plain = not sys.stderr.isatty() or os.environ.get("NO_COLOR") or _is_dumb()
+    head = "error:" if plain else "\x1b[1;31merror:\x1b[0m"
+    print(head, one_line(message), file=sys.stderr, flush=True)
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown")
 
 
 def print_table(title: str, rows: Iterable[tuple[str, ...]], *, numbers: int = 0) -> None:
-    """A titled table on stdout whose last ``numbers`` columns align to the right."""
+    """A titled table on stdout whose last ``numbers`` columns align to the right.
+
+    Where a terminal is too narrow, text is broken but never a number.
+    """
     from rich.text import Text
 
     rows = list(rows)
@@ -71,7 +82,12 @@ def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
     columns = len(rows[0])
     for i in range(columns):
         right = i >= columns - numbers
-        grid.add_column(justify="right" if right else "left", overflow="fold", no_wrap=i == 0)
+        grid.add_column(
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right or (i == 0 and not numbers),
+            min_width=max(len(row[i]) for row in rows) if right else None,
+        )
     for row in rows:
         first, *rest = (one_line(cell) for cell in row)
         grid.add_row(Text(f"  {first}", "cyan"), *(Text(cell) for cell in rest))

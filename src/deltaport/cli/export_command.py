@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from deltaport.errors import InputError
+from deltaport.graph_passes.target_capabilities import TARGETS
+
+from .paths import check_exported
 
 if TYPE_CHECKING:
     from deltaport.exporter.export import StorageDtype
@@ -43,8 +46,9 @@ Examples:
     "--target",
     default="portable",
     show_default=True,
-    metavar="NAME",
-    help="What the engine will run on. 'portable' is standard ONNX, for any ONNX runtime.",
+    type=click.Choice(list(TARGETS)),
+    help="What the engine will run on. "
+    + " ".join(f"'{row.name}': {row.summary}." for row in TARGETS.values()),
 )
 @click.option(
     "--dtype",
@@ -76,6 +80,7 @@ def export(
     Weights are streamed: memory stays small, however large the model is. An engine that is
     replaced stays in place until the new one is complete.
     """
+    check_exported(checkpoint)
     _check_installed()
     from deltaport.exporter.export import export_checkpoint
 

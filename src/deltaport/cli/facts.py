@@ -20,8 +20,9 @@ from deltaport.exporter.model_size import (
 )
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.package import MANIFEST_NAME, Manifest, open_package
+from deltaport.strict_json import one_line
 
-from .formatting import one_line
+from .paths import check_inspected
 
 __all__ = ["Facts", "folder_bytes", "gather", "model_of"]
 
@@ -44,6 +45,7 @@ def gather(path: Path, *, accept_fields: Collection[str] = ()) -> Facts:
 
 
 def _gather(path: Path, accept_fields: Collection[str]) -> Facts:
+    check_inspected(path)
     folder = path.parent if path.is_file() and path.name == MANIFEST_NAME else path
     if (folder / MANIFEST_NAME).is_file():
         return _engine_facts(folder)

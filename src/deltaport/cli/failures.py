@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
-
-import click
 
 from deltaport.errors import DeltaportError
 
 from .console import print_error
 
-__all__ = ["report_failures"]
+__all__ = ["Reporting", "reporting_failures"]
 
 _FAILED, _BUG, _INTERRUPTED = 2, 1, 128 + signal.SIGINT
 _PIPE_CLOSED = 128 + signal.SIGPIPE
+
+
+@dataclass
+class Reporting:
+    """How failures are reported. ``debug`` adds the traceback, and is known only once parsed."""
+
+    debug: bool = False
 
 
 class _Terminated(BaseException):
@@ -31,67 +36,82 @@ class _Terminated(BaseException):
         self.number = number
 
 
-@contextmanager
-def report_failures(*, debug: bool) -> Iterator[None]:
-    """Turn whatever the block raises into a message and ``click.exceptions.Exit``.
+def reporting_failures(command: Callable[[Reporting], int]) -> int:
+    """Call ``command`` and return its exit status, or that of whatever it raised, reported.
 
-    The user's errors exit with 2, bugs with 1, Ctrl-C with 130 and SIGTERM with 143, the last two
-    after every ``with`` block on the way has cleaned up. ``debug`` adds the traceback.
+    The user's errors give 2, bugs 1, Ctrl-C 130 and SIGTERM 143, the last two after every ``with``
+    block on the way has cleaned up.
     """
+    reporting = Reporting()
     try:
+        _open_missing_streams()
         with warnings.catch_warnings(), _signals_as_exceptions():
-            if not debug and not sys.warnoptions:
-                # A user cannot act on what our dependencies warn each other of.
-                warnings.simplefilter("ignore")
-            yield
+            status = command(reporting)
             # Here, where a failure to write can still be reported, and not at interpreter exit.
             sys.stdout.flush()
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+            return status
+    except SystemExit:
         raise
     except BaseException as error:
-        status = _report(error, debug=debug)
-        if status is None:
-            raise
-        raise click.exceptions.Exit(status) from None
+        # Nobody may be left to tell; the exit status says it too.
+        with suppress(OSError):
+            reported = _report(error, debug=reporting.debug)
+            _silence_streams()
+            return reported
+        _silence_streams()
+        return _FAILED
 
 
-def _report(error: BaseException, *, debug: bool) -> int | None:
-    """Print what is to be said about ``error``; its exit status, or None if it is not for us."""
+def _report(error: BaseException, *, debug: bool) -> int:
+    """Print what is to be said about ``error``; its exit status."""
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has seen enough. Nothing is left to say, nor anywhere to say it.
-        _silence_streams()
         return _PIPE_CLOSED
     if debug:
+        import traceback
+
         traceback.print_exception(error)
     match error:
         case DeltaportError():
             print_error(str(error))
             return _FAILED
         case KeyboardInterrupt():
-            click.echo("interrupted", err=True)
+            print("interrupted", file=sys.stderr)
             return _INTERRUPTED
         case _Terminated():
-            click.echo("interrupted", err=True)
+            print("interrupted", file=sys.stderr)
             return 128 + error.number
         case MemoryError():
             print_error("out of memory; close other programs or use a machine with more of it")
             return _FAILED
-        case Exception():
+        case _:
             remedy = "" if debug else "; run it again as 'deltaport --debug ...' for the details"
             print_error(
                 f"unexpected {type(error).__name__}: {_first_line(error)}; this is a bug in "
                 f"deltaport, please report it{remedy}"
             )
             return _BUG
-    return None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]
 
 
+def _open_missing_streams() -> None:
+    """Let output that the shell has closed, as with ``>&-``, go nowhere.
+
+    Their numbers are taken first, or the next file to be opened would get what others print to.
+    """
+    while (filler := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(filler)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def _silence_streams() -> None:
-    """Point closed pipes at nothing, or Python complains when it flushes them at exit."""
+    """Point what cannot be written at nothing, or Python complains when it flushes it at exit."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from deltaport.strict_json import one_line
+
 __all__ = [
     "format_bytes",
     "format_count",
     "format_seconds",
-    "one_line",
     "plural",
     "terminal_safe",
 ]
@@ -17,11 +18,12 @@ __all__ = [
 
 def format_bytes(count: int) -> str:
     """Three digits in decimal units, as disks are sold: 512 B, 1.23 kB, 45.6 GB."""
-    return f"{count} B" if count < 1000 else _scaled(count, ("kB", "MB", "GB", "TB", "PB", "EB"))
+    units = (" kB", " MB", " GB", " TB", " PB", " EB")
+    return f"{count} B" if count < 1000 else _scaled(count, units)
 
 
 def format_count(count: int) -> str:
-    """Three digits: 512, 1.23 k, 45.6 M, 35 B."""
+    """Three digits: 512, 1.23k, 45.6M, 397B. Without the space that bytes have."""
     return str(count) if count < 1000 else _scaled(count, ("k", "M", "B", "T", "P", "E"))
 
 
@@ -31,7 +33,7 @@ def _scaled(count: int, units: tuple[str, ...]) -> str:
         value /= 1000
         # 999.5 rounds to a fourth digit, so it belongs to the next unit.
         if value < 999.5 or unit == units[-1]:
-            return f"{_three_digits(value)} {unit}"
+            return f"{_three_digits(value)}{unit}"
     raise AssertionError("the last unit takes everything")
 
 
@@ -54,27 +56,18 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def plural(count: int, noun: str, plural_noun: str | None = None) -> str:
+def plural(count: int, noun: str) -> str:
     """``1 layer``, ``40 layers``, ``248,320 tokens``."""
-    return f"{count:,} {noun if count == 1 else plural_noun or noun + 's'}"
-
-
-def one_line(text: str) -> str:
-    """Escape whatever does not print: file names and files are free to hold line breaks."""
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def terminal_safe(text: str) -> str:
     """Escape control characters other than line breaks and tabs: text for a terminal to show.
 
-    More stays than in :func:`one_line`: joiners in emoji and wide spaces are not printable to
-    Python, but are harmless and part of what people write.
+    More stays than in ``strict_json.one_line``: joiners in emoji and wide spaces are not
+    printable to Python, but are harmless and part of what people write.
     """
     return "".join(
-        _escape(c) if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c
+        one_line(c) if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c
         for c in text
     )
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

@@ -1,49 +1,84 @@
-"""The command group: global options, and one place where every failure is reported."""
+"""The command group: global options, and running a command line."""
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
 
 import click
 
 from deltaport import __version__
+from deltaport.errors import InputError
 
+from .console import write_text
 from .export_command import export
-from .failures import report_failures
+from .failures import Reporting
 from .inspect_command import inspect
 from .run_command import run
 
-__all__ = ["main"]
+__all__ = ["group", "run_group"]
 
 _COMPANIONS = ("onnxruntime", "onnx", "torch")
 """Packages whose versions decide what an engine looks like and how it runs."""
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        with report_failures(debug=ctx.params["debug"]):
-            return super().invoke(ctx)
+_COMPLETE = "_DELTAPORT_COMPLETE"
+"""The variable by which a shell asks click for completions."""
+
+
+def run_group(args: Sequence[str], prog_name: str, reporting: Reporting) -> int:
+    """Run a command line and return its exit status; mistakes in it raise ``InputError``.
+
+    In place of ``group.main``, which would turn Ctrl-C and closed pipes into failures of its own.
+    """
+    if _COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, prog_name, _COMPLETE, os.environ[_COMPLETE])
+    if not args:
+        args = ["--help"]
+    try:
+        with group.make_context(prog_name, list(args), obj=reporting) as ctx:
+            group.invoke(ctx)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.UsageError as error:
+        said = " ".join(error.format_message().split()).removesuffix(".")
+        path = error.ctx.command_path if error.ctx else prog_name
+        raise InputError(f"{said}; for help, run '{path} --help'") from None
+    return 0
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    click.echo(f"deltaport {__version__}")
+    lines = [f"deltaport {__version__}"]
     for name in _COMPANIONS:
         try:
             found = metadata.version(name)  # reads a text file: importing torch takes seconds
         except metadata.PackageNotFoundError:
             found = "not installed"
-        click.echo(f"{name} {found}")
+        lines.append(f"{name} {found}")
+    write_text("\n".join(lines) + "\n")
+    ctx.exit()
+
+
+def _print_help(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """In place of click's own, which leaves a full disk behind ``>`` to somebody else."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    write_text(ctx.get_help() + "\n")
     ctx.exit()
 
 
 @click.group(
-    cls=_Group,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    "deltaport",
+    context_settings={"max_content_width": 100},
     epilog="""\b
-Example:
+Examples:
   deltaport inspect Qwen3.5-0.8B
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport run qwen.engine -p "Once upon a time"
@@ -58,10 +93,25 @@ Example:
     help="Show the versions of deltaport and what it builds on.",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks and warnings when something fails.")
-def main(debug: bool) -> None:
+@click.pass_obj
+def group(reporting: Reporting, debug: bool) -> None:
     """Compile Qwen3.5-family checkpoints into engines that run anywhere, faithfully."""
+    reporting.debug = debug
+    if not debug and not sys.warnoptions:
+        # A user cannot act on what our dependencies warn each other of.
+        warnings.simplefilter("ignore")
 
 
-main.add_command(export)
-main.add_command(run)
-main.add_command(inspect)
+for _command in (export, run, inspect):
+    group.add_command(_command)
+for _command in (group, export, run, inspect):
+    _command.params.append(
+        click.Option(
+            ["-h", "--help"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_help,
+            help="Show this message and exit.",
+        )
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from deltaport.errors import InputError
 
-__all__ = ["parse_ids", "read_prompt"]
+__all__ = ["check_ids", "parse_ids", "read_prompt"]
 
 _MOST_DIGITS = 10
 """More than any vocabulary needs, fewer than Python refuses to convert."""
@@ -23,11 +24,23 @@ def parse_ids(ids: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def check_ids(tokens: Sequence[int], vocab_size: int, *, source: str) -> None:
+    """Refuse token ids that the model does not have; ``source`` is where they came from."""
+    for token in tokens:
+        if token >= vocab_size:
+            raise InputError(
+                f"{source}: {token} is not a token id of this engine; expected 0 to "
+                f"{vocab_size - 1}"
+            )
+
+
 def read_prompt(prompt: str) -> str:
     """The text to continue: ``prompt`` itself, or for ``-`` all of stdin. Never empty."""
     if prompt != "-":
         text = prompt
     else:
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give it a prompt to read")
         try:
             text = sys.stdin.buffer.read().decode()
         except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from deltaport.errors import CapacityError, InputError
 
-from .prompt import parse_ids, read_prompt
+from .prompt import check_ids, parse_ids, read_prompt
 
 if TYPE_CHECKING:
     from deltaport.runtime import Session
@@ -75,7 +75,7 @@ def run(
     text = read_prompt(prompt) if prompt is not None else ""
 
     from deltaport.runtime import Engine
-    from deltaport.text import TextTokenizer
+    from deltaport.text import TOKENIZER_NAME, TextTokenizer
 
     from .console import waiting
 
@@ -85,6 +85,11 @@ def run(
     tokens = tokenizer.encode(text) if tokenizer else given or []
     if not tokens:
         raise InputError("the prompt gives no tokens; give the model something to continue")
+    check_ids(
+        tokens,
+        opened.manifest.vocab_size,
+        source=str(engine / TOKENIZER_NAME) if tokenizer else "--ids",
+    )
     session = opened.session(context=context)
     if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
         max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens)))
