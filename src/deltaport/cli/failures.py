@@ -53,44 +53,45 @@ def reporting_failures(command: Callable[[Reporting], int]) -> int:
     except SystemExit:
         raise
     except BaseException as error:
-        # Nobody may be left to tell; the exit status says it too.
-        with suppress(OSError):
-            reported = _report(error, debug=reporting.debug)
-            _silence_streams()
-            return reported
+        with suppress(OSError):  # nobody may be left to tell; the exit status says it too
+            _report(error, debug=reporting.debug)
         _silence_streams()
-        return _FAILED
+        return _status(error)
 
 
-def _report(error: BaseException, *, debug: bool) -> int:
-    """Print what is to be said about ``error``; its exit status."""
+def _status(error: BaseException) -> int:
+    match error:
+        case BrokenPipeError():
+            return _PIPE_CLOSED
+        case KeyboardInterrupt():
+            return _INTERRUPTED
+        case _Terminated():
+            return 128 + error.number
+        case DeltaportError() | MemoryError():
+            return _FAILED
+    return _BUG
+
+
+def _report(error: BaseException, *, debug: bool) -> None:
     if isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough. Nothing is left to say, nor anywhere to say it.
-        return _PIPE_CLOSED
+        return  # whoever read our output has seen enough
     if debug:
         import traceback
 
         traceback.print_exception(error)
     match error:
+        case KeyboardInterrupt() | _Terminated():
+            print("interrupted", file=sys.stderr)
         case DeltaportError():
             print_error(str(error))
-            return _FAILED
-        case KeyboardInterrupt():
-            print("interrupted", file=sys.stderr)
-            return _INTERRUPTED
-        case _Terminated():
-            print("interrupted", file=sys.stderr)
-            return 128 + error.number
         case MemoryError():
             print_error("out of memory; close other programs or use a machine with more of it")
-            return _FAILED
         case _:
             remedy = "" if debug else "; run it again as 'deltaport --debug ...' for the details"
             print_error(
                 f"unexpected {type(error).__name__}: {_first_line(error)}; this is a bug in "
                 f"deltaport, please report it{remedy}"
             )
-            return _BUG
 
 
 def _first_line(error: BaseException) -> str:

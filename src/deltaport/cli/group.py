@@ -46,7 +46,7 @@ def run_group(args: Sequence[str], prog_name: str, reporting: Reporting) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.UsageError as error:
-        said = " ".join(error.format_message().split()).removesuffix(".")
+        said = " ".join(error.format_message().split()).rstrip(".?")
         path = error.ctx.command_path if error.ctx else prog_name
         raise InputError(f"{said}; for help, run '{path} --help'") from None
     return 0
