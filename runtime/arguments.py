@@ -16,11 +16,11 @@ Rows = Sequence[Sequence[int] | None]
 
 def integer(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
     """``value`` as an int from ``least`` to ``most``, or an ``InputError`` naming the argument."""
-    ok = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not ok or not least <= value or (most is not None and value > most):  # type: ignore[operator]
+    number = _as_int(value)
+    if number is None or number < least or (most is not None and number > most):
         bound = f"{least} to {most}" if most is not None else f"at least {least}"
         raise InputError(f"{name} is {value!r:.40}, expected an integer, {bound}")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return number
 
 
 def token_ids(name: str, values: Iterable[object], vocab_size: int) -> list[int]:
@@ -29,13 +29,20 @@ def token_ids(name: str, values: Iterable[object], vocab_size: int) -> list[int]
         raise InputError(f"{name} is {values!r:.40}, expected a sequence of token ids")
     ids = []
     for at, value in enumerate(values):
-        ok = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not ok or not 0 <= value < vocab_size:  # type: ignore[operator]
+        token = _as_int(value)
+        if token is None or not 0 <= token < vocab_size:
             raise InputError(
                 f"{name}, token {at}: {value!r:.40} is not a token id below {vocab_size}"
             )
-        ids.append(int(value))  # type: ignore[call-overload]
+        ids.append(token)
     return ids
+
+
+def _as_int(value: object) -> int | None:
+    """Python's and numpy's integers; not ``True``, which is an ``int`` by accident."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return None
+    return int(value)
 
 
 def token_rows(rows: Rows, sequences: int, vocab_size: int) -> list[list[int] | None]:

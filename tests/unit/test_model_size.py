@@ -19,6 +19,7 @@ from deltaport.exporter.model_size import (
     state_bytes_per_token,
 )
 from deltaport.exporter.model_spec import ModelSpec
+from tests.configs import CONFIG_397B
 
 # No two sizes are equal or multiples by accident, so that a swapped one shows.
 TEXT: dict[str, Any] = {
@@ -144,27 +145,7 @@ def test_unknown_name_has_no_role(name: str) -> None:
 
 
 def large_moe() -> ModelSpec:
-    """The shape of Qwen3.5-397B-A17B."""
-    return spec_of(
-        {
-            "model_type": "qwen3_5_moe_text",
-            "vocab_size": 248320,
-            "hidden_size": 4096,
-            "num_hidden_layers": 60,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 2,
-            "head_dim": 256,
-            "linear_num_key_heads": 16,
-            "linear_num_value_heads": 64,
-            "linear_key_head_dim": 128,
-            "linear_value_head_dim": 128,
-            "linear_conv_kernel_dim": 4,
-            "num_experts": 512,
-            "num_experts_per_tok": 10,
-            "moe_intermediate_size": 1024,
-            "shared_expert_intermediate_size": 1024,
-        }
-    )
+    return spec_of(CONFIG_397B)
 
 
 def test_counts_match_the_name_of_the_largest_model() -> None:
