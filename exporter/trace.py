@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -26,6 +27,8 @@ IR_VERSION = 12
 """ONNX IR version that goes with opset 24."""
 
 DtypeOf = Callable[[str], torch.dtype]
+Dim = Any
+"""What ``torch.export.Dim`` returns, which torch does not name."""
 
 
 def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
@@ -35,38 +38,11 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic.
     """
     layout = state_layout_of_spec(spec)
-    fake = FakeTensorMode()
-    with fake:
+    with FakeTensorMode():
         decoder = Decoder(spec)
         _set_storage_dtypes(decoder, dtype_of)
-        # Sizes that differ from one another and from 0 and 1, so that none is specialised.
-        B, T, R, capacity = 2, 7, 5, 33
-        inputs = (
-            torch.zeros(B, T, dtype=torch.int64),
-            torch.zeros(3, B, T, dtype=torch.int64),
-            torch.zeros(B, dtype=torch.int64),
-            torch.zeros(B, dtype=torch.int64),
-            torch.zeros(R, dtype=torch.int64),
-            decoder.initial_state(B, capacity),
-        )
-    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
-    rows, room = torch.export.Dim("rows"), torch.export.Dim("room")
-    state_dims = [
-        {
-            axis: {SLOTS: batch, CAPACITY: room}[dim]
-            for axis, dim in enumerate(tensor.shape)
-            if isinstance(dim, str)
-        }
-        for tensor in layout
-    ]
-    dims = (
-        {0: batch, 1: tokens},
-        {1: batch, 2: tokens},
-        {0: batch},
-        {0: batch},
-        {0: rows},
-        state_dims,
-    )
+        inputs = _example_inputs(decoder)
+    dims = _dynamic_dims(layout)
     with _quiet_torch():
         program = torch.export.export(decoder, inputs, dynamic_shapes=dims, strict=False)
         exported = torch.onnx.export(
@@ -78,6 +54,34 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     model.producer_name, model.producer_version = "deltaport", None
     _name_interface(model, layout)
     return model, layout
+
+
+def _example_inputs(decoder: Decoder) -> tuple[torch.Tensor | list[torch.Tensor], ...]:
+    # Sizes that differ from one another and from 0 and 1, so that none is specialised.
+    B, T, R, capacity = 2, 7, 5, 33
+    return (
+        torch.zeros(B, T, dtype=torch.int64),
+        torch.zeros(3, B, T, dtype=torch.int64),
+        torch.zeros(B, dtype=torch.int64),
+        torch.zeros(B, dtype=torch.int64),
+        torch.zeros(R, dtype=torch.int64),
+        decoder.initial_state(B, capacity),
+    )
+
+
+def _dynamic_dims(layout: StateLayout) -> tuple[dict[int, Dim] | list[dict[int, Dim]], ...]:
+    """Which axes of the decoder's arguments stay symbolic, in the order of its arguments."""
+    sizes = {name: torch.export.Dim(name) for name in ("batch", "tokens", "rows", CAPACITY)}
+    sizes[SLOTS] = sizes["batch"]
+    step = [
+        {axis: sizes[dim] for axis, dim in enumerate(shape) if isinstance(dim, str)}
+        for shape in STEP_INPUTS.values()
+    ]
+    state = [
+        {axis: sizes[dim] for axis, dim in enumerate(tensor.shape) if isinstance(dim, str)}
+        for tensor in layout
+    ]
+    return (*step, state)
 
 
 @contextlib.contextmanager

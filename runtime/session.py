@@ -83,12 +83,12 @@ class Session:
         given = self._append(rows, chunk_size, room=0)
         chosen = [row for row, tokens in enumerate(given) if tokens]
         results = self._run(chosen, chunk_size, logits)
-        # A generated token nobody has run yet ran with them; its logits were not asked for.
-        return [
-            None if not tokens else results[row][-len(tokens) :] if logits == "all"
-            else results[row][-1]
-            for row, tokens in enumerate(given)
-        ]  # fmt: skip
+        answers: list[Logits | None] = [None] * self.sequences
+        for row in chosen:
+            # A generated token nobody had run yet ran too; its logits were not asked for.
+            asked = results[row][-len(given[row] or ()) :]
+            answers[row] = asked if logits == "all" else asked[-1]
+        return answers
 
     def decode(self, tokens: Sequence[int | None]) -> list[Logits | None]:
         """Append one token to each row (``None``: leave the row alone); logits [V] per row."""
