@@ -28,10 +28,9 @@ from deltaport.graph_passes.target_capabilities import target_named
 from deltaport.package import Manifest
 from deltaport.strict_json import quote
 
-__all__ = ["DTYPES", "ExportEvents", "StorageDtype", "export_checkpoint"]
+__all__ = ["ExportEvents", "StorageDtype", "export_checkpoint"]
 
 StorageDtype = Literal["auto", "float32", "bfloat16", "float16"]
-DTYPES: tuple[StorageDtype, ...] = ("auto", "float32", "bfloat16", "float16")
 """How matrices are stored; ``auto`` keeps what the checkpoint stores."""
 
 _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {

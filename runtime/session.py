@@ -190,13 +190,14 @@ class Session:
         parts: dict[int, list[Logits]] = {}
         while waiting := [row for row in rows if len(self.tokens[row]) > self._lengths[row]]:
             width = chunk_size or self._step_width()
-            work = {row: self._unseen(row)[:width] for row in waiting}
+            work = {row: self._next_tokens(row, width) for row in waiting}
             for row, result in self._step(work, logits).items():
                 parts.setdefault(row, []).append(result)
         return {row: np.concatenate(part) for row, part in parts.items()}
 
-    def _unseen(self, row: int) -> list[int]:
-        return self.tokens[row][self._lengths[row] :]
+    def _next_tokens(self, row: int, width: int) -> list[int]:
+        seen = int(self._lengths[row])
+        return self.tokens[row][seen : seen + width]
 
     def _step_width(self) -> int:
         columns = int(self._lengths.max()) + LARGEST_STEP
@@ -209,7 +210,7 @@ class Session:
         """
         wanted: dict[int, Sequence[int]] = {}
         for row, tokens in work.items():
-            finishes = len(tokens) == len(self._unseen(row))
+            finishes = self._lengths[row] + len(tokens) == len(self.tokens[row])
             last = [len(tokens) - 1] if finishes else []
             wanted[row] = range(len(tokens)) if logits == "all" else last
         plan = plan_step(work, self._lengths, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -45,10 +45,11 @@ class VerifyInPlaceSafety(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Raise ``PassError`` naming the tensor and the offending node."""
-        in_place = [tensor for tensor in self.layout if tensor.update == "in_place"]
         proved: set[tuple[ir.OperatorIdentifier, int, int]] = set()
         harder = []
-        for tensor in in_place:
+        for tensor in self.layout:
+            if tensor.update != "in_place":
+                continue
             past, present = _ends(model.graph, tensor)
             call = _only_call(model, past, present)
             if call is None:
@@ -67,12 +68,13 @@ class VerifyInPlaceSafety(ir.passes.InPlacePass):
 
 
 def _ends(graph: ir.Graph, tensor: StateTensor) -> tuple[ir.Value, ir.Value]:
-    for values, name in ((graph.inputs, tensor.input), (graph.outputs, tensor.output)):
-        if all(value.name != name for value in values):
-            raise PassError(f"{VerifyInPlaceSafety.name}: {name}: not in the graph")
-    past = next(value for value in graph.inputs if value.name == tensor.input)
-    present = next(value for value in graph.outputs if value.name == tensor.output)
-    return past, present
+    def named(name: str, values: Iterable[ir.Value]) -> ir.Value:
+        for value in values:
+            if value.name == name:
+                return value
+        raise PassError(f"{VerifyInPlaceSafety.name}: {name}: not in the graph")
+
+    return named(tensor.input, graph.inputs), named(tensor.output, graph.outputs)
 
 
 def _only_call(
