@@ -133,6 +133,7 @@ def _is_shard_name(name: object) -> bool:
     return (
         isinstance(name, str)
         and name.endswith(".safetensors")
+        and len(name) <= 200  # what a file system takes, and an error may show
         and name.isprintable()
         and not any(character in name for character in "/\\:")
     )

@@ -22,6 +22,7 @@ __all__ = [
     "load_json_object",
     "names_in",
     "show",
+    "show_name",
 ]
 
 MAX_CONFIG_BYTES = 16 * 2**20
@@ -31,6 +32,7 @@ MAX_SIZE = 2**31 - 1
 """Largest accepted dimension: tensor indices beyond it do not fit the 32-bit ones kernels use."""
 
 _SHOWN_CHARACTERS = 60
+_SHOWN_OF_NAMES = 200  # a real field's name is shown whole, as the user may have to repeat it
 
 
 def show(value: object) -> str:
@@ -48,6 +50,11 @@ def show(value: object) -> str:
     if len(text) > _SHOWN_CHARACTERS:
         text = text[:_SHOWN_CHARACTERS] + "..."
     return one_line(text)
+
+
+def show_name(name: str) -> str:
+    """A field's name for an error message: as it is, if that is printable and not endless."""
+    return one_line(name if len(name) <= _SHOWN_OF_NAMES else name[:_SHOWN_OF_NAMES] + "...")
 
 
 def names_in(table: str) -> frozenset[str]:
@@ -112,7 +119,7 @@ class Fields:
 
     def error(self, name: str, problem: str) -> ConfigError:
         """The error to raise about field ``name``; ``problem`` continues the sentence."""
-        return ConfigError(f"{self.source}: {self.prefix}{one_line(name)} {problem}")
+        return ConfigError(f"{self.source}: {self.prefix}{show_name(name)} {problem}")
 
     def get(self, name: str) -> object:
         """The raw value, or None where the field is absent or null."""

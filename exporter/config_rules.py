@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from deltaport.exporter.config_fields import Fields, names_in, show
-from deltaport.strict_json import one_line
+from deltaport.exporter.config_fields import Fields, names_in, show, show_name
 
 __all__ = ["Family", "check_architectures", "check_fields", "family_of"]
 
@@ -179,7 +178,7 @@ def _check_accepted(config: Fields, name: str, accept_fields: Collection[str] | 
             return
         remedy = (
             "; if it does not change the model's output, accept it with "
-            f"--accept-config-field {one_line(full_name)}"
+            f"--accept-config-field {show_name(full_name)}"
         )
     found = show(config.values[name])
     raise config.error(name, f"is unknown to deltaport and set to {found}{remedy}")

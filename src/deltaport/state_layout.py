@@ -15,6 +15,9 @@ SLOTS = "slots"
 CAPACITY = "capacity"
 """Name of the dimension that bounds how many tokens a key/value cache holds."""
 
+NAME_LIMIT = 200
+"""Characters the name of a tensor may have: far above any real one."""
+
 StateKind = Literal["kv", "conv", "recurrent"]
 StateUpdate = Literal["in_place", "swap"]
 
@@ -94,12 +97,19 @@ def _row(row: object, where: str) -> StateTensor:
         )
     if row["dtype"] != "float32":
         raise EngineError(f"{where}.dtype: expected float32, found {row['dtype']!r:.40}")
-    if row["layer"] < 0 or not row["input"] or not row["output"]:
-        raise EngineError(f"{where}: expected a layer from 0 up and names that are not empty")
-    return StateTensor(**{**row, "shape": _shape(row["shape"], where)})
+    if row["layer"] < 0:
+        raise EngineError(f"{where}.layer: expected 0 or more, found {row['layer']!r:.40}")
+    for end in ("input", "output"):
+        # They are shown in errors, so they must be what a terminal can take.
+        if not row[end].isprintable() or not 0 < len(row[end]) <= NAME_LIMIT:
+            raise EngineError(
+                f"{where}.{end}: expected a printable name of at most {NAME_LIMIT} characters, "
+                f"found {row[end]!r:.60}"
+            )
+    return StateTensor(**{**row, "shape": _shape(row["kind"], row["shape"], where)})
 
 
-def _shape(shape: Sequence[object], where: str) -> tuple[int | str, ...]:
+def _shape(kind: StateKind, shape: Sequence[object], where: str) -> tuple[int | str, ...]:
     for dim in shape:
         if dim not in (SLOTS, CAPACITY) and (type(dim) is not int or not 0 < dim < 2**31):
             raise EngineError(
@@ -107,6 +117,7 @@ def _shape(shape: Sequence[object], where: str) -> tuple[int | str, ...]:
             )
     if len(shape) < 2 or shape[0] != SLOTS or SLOTS in shape[1:]:
         raise EngineError(f"{where}.shape: expected {SLOTS} as the leading dimension only")
-    if shape.count(CAPACITY) > 1:
-        raise EngineError(f"{where}.shape: expected {CAPACITY} once at most")
+    if shape.count(CAPACITY) != (kind == "kv"):
+        times = "once" if kind == "kv" else "nowhere"
+        raise EngineError(f"{where}.shape: expected {CAPACITY} {times} in a state of kind {kind}")
     return tuple(cast("Sequence[int | str]", shape))

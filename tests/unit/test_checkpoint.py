@@ -161,7 +161,8 @@ def test_a_truncated_shard_is_found_at_open(tmp_path: Path) -> None:
     [
         *("/etc/passwd.safetensors", "../x.safetensors", "..", "sub/x.safetensors", ""),
         *("sub\\x.safetensors", "C:x.safetensors", "a\nb.safetensors", "a\0.safetensors"),
-        *("model.bin", "\ud800.safetensors", None, 3, ["model.safetensors"], {}),
+        *("x" * 300 + ".safetensors", "model.bin", "\ud800.safetensors"),
+        *(None, 3, ["model.safetensors"], {}),
     ],
 )
 def test_shard_names_stay_in_the_folder(tmp_path: Path, shard: object) -> None:

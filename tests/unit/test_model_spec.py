@@ -403,6 +403,7 @@ def test_no_vision_tower() -> None:
         ({"rope_scaling": {"type": "yarn"}}, "rope_scaling is given beside rope_parameters"),
         ({"clip_qkv": 8.0}, "clip_qkv is unknown to deltaport and set to 8.0; if it does not"),
         ({"a\nb\ud800": [1]}, "--accept-config-field a\\nb\\ud800"),
+        ({"x" * 9999: 1}, "xxx... is unknown to deltaport"),
         ({3: "x"}, "a field named by a int is not JSON"),
     ],
 )

@@ -84,8 +84,10 @@ def test_concrete_shapes() -> None:
         ("kind", ["kv"]),
         ("input", 7),
         ("input", ""),
+        ("input", "past\x1b[2J"),
         ("output", None),
         ("output", ""),
+        ("output", "x" * 1000),
         ("dtype", "bfloat16"),
         ("dtype", "float"),
         ("dtype", None),
@@ -112,6 +114,7 @@ def test_concrete_shapes() -> None:
         ("shape", ["slots", [4]]),
         ("shape", ["capacity", 4]),
         ("shape", ["slots", "capacity", "capacity"]),
+        ("kind", "kv"),
     ],
 )
 def test_a_wrong_value_is_refused(field: str, value: object) -> None:

@@ -202,6 +202,13 @@ def test_missing_tensors_are_counted(tmp_path: Path) -> None:
         run(tmp_path, {"mtp.x": np.zeros(1, BF16)}, UNTIED, tied=False)
 
 
+def test_billions_of_experts_are_missed_at_once(tmp_path: Path) -> None:
+    names = (f"{X}.gate_up_proj", f"{X}.down_proj")
+    many = {name: (2**31 - 1, *SHAPES[name][1:]) for name in names}
+    with pytest.raises(CheckpointError, match=rf"'{X}.12.gate_proj.weight' and .* are missing"):
+        run(tmp_path, one_by_one(canonical(UNTIED)), UNTIED | many, tied=False)
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
