@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
 from deltaport.errors import InputError
 
-__all__ = ["Rows", "integer", "token_ids", "token_rows"]
+__all__ = ["Rows", "flag", "integer", "number", "one_per_row", "token_ids", "token_rows"]
 
 Rows = Sequence[Sequence[int] | None]
 """Token ids per row; ``None`` leaves a row alone."""
@@ -21,6 +22,24 @@ def integer(name: str, value: object, *, least: int = 1, most: int | None = None
         bound = f"{least} to {most}" if most is not None else f"at least {least}"
         raise InputError(f"{name} is {value!r:.40}, expected an integer, {bound}")
     return number
+
+
+def number(name: str, value: object, *, least: float, most: float, above: bool = False) -> float:
+    """``value`` as a float from ``least`` to ``most``; with ``above``, more than ``least``.
+
+    Raises ``InputError`` naming the argument, for NaN as well.
+    """
+    if _is_real(value) and least <= value <= most and not (above and value == least):
+        return float(value)
+    bound = f"above {least:g}, at most {most:g}" if above else f"{least:g} to {most:g}"
+    raise InputError(f"{name} is {value!r:.40}, expected a number, {bound}")
+
+
+def flag(name: str, value: object) -> bool:
+    """``value`` if it is a truth value, or an ``InputError`` naming the argument."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r:.40}, expected True or False")
+    return value
 
 
 def token_ids(name: str, values: Iterable[object], vocab_size: int) -> list[int]:
@@ -45,12 +64,23 @@ def _as_int(value: object) -> int | None:
     return int(value)
 
 
+def _is_real(value: object) -> TypeGuard[float]:
+    """Python's and numpy's real numbers; not ``True``."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def token_rows(rows: Rows, sequences: int, vocab_size: int) -> list[list[int] | None]:
     """``rows`` as lists of token ids, one for each of ``sequences``."""
-    if not isinstance(rows, Collection) or len(rows) != sequences:
-        found = f"{len(rows)} rows" if isinstance(rows, Collection) else f"{rows!r:.40}"
-        raise InputError(f"got {found} for a session of {sequences} sequences")
+    one_per_row(rows, sequences)
     return [
         None if row is None else token_ids(f"row {i}", row, vocab_size)
         for i, row in enumerate(rows)
     ]
+
+
+def one_per_row(rows: object, sequences: int) -> None:
+    """Refuse what does not hold one item for each of ``sequences``."""
+    if isinstance(rows, str) or not isinstance(rows, Collection) or len(rows) != sequences:
+        listed = isinstance(rows, Collection) and not isinstance(rows, str)
+        found = f"{len(rows)} rows" if listed else f"{rows!r:.40}"  # type: ignore[arg-type]
+        raise InputError(f"got {found} for a session of {sequences} sequences")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from deltaport.runtime.arguments import integer
 
 if TYPE_CHECKING:
     from deltaport.runtime.session import Session
+    from deltaport.text import TextTokenizer
 
 __all__ = ["Engine"]
 
@@ -56,6 +58,17 @@ class Engine:
         decoder = _load(root / manifest.decoder, threads or 0)
         _check_interface(root / manifest.decoder, decoder, manifest)
         return cls(root, manifest, decoder)
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer | None:
+        """Text in and out, loaded when first asked for; None where the folder has no tokenizer.
+
+        Raises ``EngineError`` for one that is damaged.
+        """
+        from deltaport.text import TOKENIZER_NAME, TextTokenizer
+
+        there = os.path.lexists(self.folder / TOKENIZER_NAME)
+        return TextTokenizer.load(self.folder) if there else None
 
     def session(self, sequences: int = 1, *, context: int | None = None) -> Session:
         """Fresh state for ``sequences`` sequences of at most ``context`` tokens each.

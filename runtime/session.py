@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deltaport.decoder_interface import LOGITS
-from deltaport.errors import CapacityError, EngineError, InputError
-from deltaport.runtime.arguments import Rows, integer, token_ids, token_rows
+from deltaport.errors import CapacityError, InputError
+from deltaport.runtime.arguments import Rows, integer, one_per_row, token_rows
+from deltaport.runtime.batch import Batch, Logits, Which
+from deltaport.runtime.completion import Completion, GeneratedToken
 from deltaport.runtime.engine import Engine
+from deltaport.runtime.generation import Generation, Prompt, Requests
+from deltaport.runtime.sampling_params import SamplingParams
+from deltaport.runtime.snapshot import Snapshot
 from deltaport.runtime.state_buffers import StateBuffers
-from deltaport.runtime.step_plan import plan_step
 
 __all__ = ["Logits", "Session"]
 
-Logits = NDArray[np.float32]
-Which = Literal["last", "all"]
-
-INITIAL_CAPACITY = 256
-LARGEST_STEP = 512
-"""Most tokens a row runs per step unless the caller says otherwise: enough to keep a CPU busy."""
-SMALLEST_STEP = 16
-SCORE_CELLS = 1 << 21
-"""Attention scores (rows x tokens x columns, per head) a step may make unless told otherwise.
-
-The portable attention holds a few float32 arrays of that size per head, so at long contexts steps
-shrink: 8 MiB a head and array.
-"""
+Prompts = Sequence[Prompt | None]
+"""A prompt per row; ``None`` leaves a row alone."""
+Params = SamplingParams | Sequence[SamplingParams | None] | None
+"""For all rows, or one per row; ``None`` for the defaults."""
 
 
 class Session:
@@ -45,28 +37,28 @@ class Session:
         limit = engine.manifest.max_positions
         self.engine = engine
         self.context = limit if context is None else integer("context", context, most=limit)
-        self.tokens: list[list[int]] = [[] for _ in range(sequences)]
-        """Every row's tokens so far, prompts and generated; at most ``context`` of them."""
-        self._lengths = np.zeros(sequences, dtype=np.int64)  # tokens each row's state has seen
-        self._logits: list[Logits | None] = [None] * sequences  # after a row's last token
-        capacity = min(INITIAL_CAPACITY, self.context)
-        self._state = StateBuffers(engine.manifest.state, sequences, capacity)
-        self._lost = False
+        self.batch = Batch(engine, sequences, self.context)
+        """What a ``Generation`` works on."""
 
     @property
     def sequences(self) -> int:
         """Number of rows."""
-        return len(self.tokens)
+        return len(self.batch.tokens)
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """Every row's tokens so far, prompts and generated; at most ``context`` of them."""
+        return self.batch.tokens
 
     @property
     def state(self) -> StateBuffers:
         """The state, for inspection."""
-        return self._state
+        return self.batch.state
 
     @property
     def lengths(self) -> list[int]:
         """Tokens each row's state has seen; a generated one is seen with its successor."""
-        return [int(n) for n in self._lengths]
+        return [int(n) for n in self.batch.lengths]
 
     def prefill(
         self, rows: Rows, *, chunk_size: int | None = None, logits: Which = "last"
@@ -80,13 +72,25 @@ class Session:
         """
         if logits not in ("last", "all"):
             raise InputError(f'logits is {logits!r:.40}, expected "last" or "all"')
-        given = self._append(rows, chunk_size, room=0)
-        chosen = [row for row, tokens in enumerate(given) if tokens]
-        results = self._run(chosen, chunk_size, logits)
+        self.batch.check_usable()
+        if chunk_size is not None:
+            integer("chunk_size", chunk_size)
+        given = {
+            row: tokens
+            for row, tokens in enumerate(
+                token_rows(rows, self.sequences, self.engine.manifest.vocab_size)
+            )
+            if tokens
+        }
+        self.batch.append(given, {}, chunk_size)
+        parts: dict[int, list[Logits]] = {row: [] for row in given}
+        while waiting := self.batch.waiting(given):
+            for row, part in self.batch.step(waiting, chunk_size, logits).items():
+                parts[row].append(part)
         answers: list[Logits | None] = [None] * self.sequences
-        for row in chosen:
+        for row, tokens in given.items():
             # A generated token nobody had run yet ran too; its logits were not asked for.
-            asked = results[row][-len(given[row] or ()) :]
+            asked = np.concatenate(parts[row])[-len(tokens) :]
             answers[row] = asked if logits == "all" else asked[-1]
         return answers
 
@@ -96,138 +100,98 @@ class Session:
             raise InputError(f"tokens is {tokens!r:.40}, expected a token id or None per row")
         return self.prefill([None if token is None else [token] for token in tokens])
 
+    def stream(
+        self,
+        prompts: Prompts | None = None,
+        params: Params = None,
+        *,
+        chunk_size: int | None = None,
+    ) -> Iterator[GeneratedToken]:
+        """Append ``prompts`` and continue; yields the new tokens of all rows as they come.
+
+        A prompt is a list of token ids or, where the engine has a tokenizer, text. A row given an
+        empty one continues from where it is, also past an end token; a row given ``None`` is left
+        alone; without ``prompts`` all rows continue. A row ends as its parameters say, and by
+        default after 128 tokens or with the first of the engine's end tokens, which is its last.
+        A row without any token so far has nothing to continue and yields none.
+
+        Raises ``InputError`` or ``CapacityError`` at once, before anything has changed. Whoever
+        stops early finds in ``tokens`` what was yielded, and can go on from there.
+        """
+        generation = Generation(self, chunk_size=chunk_size)
+        generation.start_all(self._requests(prompts, params))
+        return generation.events()
+
     def generate(
         self,
-        prompts: Rows | None = None,
+        prompts: Prompts | None = None,
+        params: Params = None,
         *,
-        max_new_tokens: int = 128,
-        eos_token_ids: Collection[int] | None = None,
         chunk_size: int | None = None,
-        on_token: Callable[[int, int], None] = lambda row, token: None,
-    ) -> list[list[int]]:
-        """Append ``prompts`` and continue greedily; returns the new tokens per row.
+    ) -> list[Completion]:
+        """As :meth:`stream`, to the end: what each row has generated."""
+        generation = Generation(self, chunk_size=chunk_size)
+        requests = self._requests(prompts, params)
+        generation.start_all(requests)
+        events: list[list[GeneratedToken]] = [[] for _ in self.tokens]
+        for event in generation.events():
+            events[event.row].append(event)
+        return [
+            Completion.of(events[row], decoded=requests[row][1].detokenize and self._has_text)
+            if row in requests and self.tokens[row]
+            else Completion()
+            for row in range(self.sequences)
+        ]
 
-        A row given ``[]`` continues from where it is, also past an end-of-sequence token; a row
-        given ``None`` is left alone. A row ends after ``max_new_tokens``, or with the first of
-        ``eos_token_ids`` (by default the model's own), which is returned as its last token. A row
-        without any token so far has nothing to continue and yields none. ``on_token(row, token)``
-        is called as tokens appear.
+    def clear(self, row: int) -> None:
+        """Make ``row`` an empty sequence again."""
+        self._check_row(row)
+        self.batch.clear(row)
+
+    def snapshot(self, row: int) -> Snapshot:
+        """Set aside what ``row`` is now: a copy of its tokens and of the state they made."""
+        self._check_row(row)
+        return self.batch.snapshot(row)
+
+    def restore(self, row: int, snapshot: Snapshot) -> None:
+        """Make ``row`` what it was at ``snapshot``, in this session or another of the same engine.
+
+        Raises ``InputError`` for a snapshot of another engine, ``CapacityError`` for one that does
+        not fit, and changes nothing then.
         """
-        integer("max_new_tokens", max_new_tokens, least=0)
-        manifest = self.engine.manifest
-        stop = set(
-            manifest.eos_token_ids
-            if eos_token_ids is None
-            else token_ids("eos_token_ids", eos_token_ids, manifest.vocab_size)
-        )
-        rows = [[]] * self.sequences if prompts is None else prompts
-        given = self._append(rows, chunk_size, room=max_new_tokens)
-        chosen = [row for row, tokens in enumerate(given) if tokens is not None]
-        self._run(chosen, chunk_size, "last")
-
-        fresh: list[list[int]] = [[] for _ in self.tokens]
-        live = [row for row in chosen if self._logits[row] is not None and max_new_tokens]
-        while live:
-            for row in live:
-                token = self._pick(row)
-                fresh[row].append(token)
-                on_token(row, token)
-            live = [r for r in live if fresh[r][-1] not in stop and len(fresh[r]) < max_new_tokens]
-            self._run(live, chunk_size, "last")
-        return fresh
-
-    def _pick(self, row: int) -> int:
-        """Extend a row by its most likely token."""
-        logits = self._logits[row]
-        assert logits is not None, "only rows that were just run are continued"
-        token = int(logits.argmax())  # a NaN counts as largest
-        if not np.isfinite(logits[token]):
-            raise EngineError(
-                f"{self.engine.folder}: the logits of row {row} after {len(self.tokens[row])} "
-                f"tokens hold {logits[token]}; the checkpoint's weights do, or they overflow"
+        self._check_row(row)
+        if not isinstance(snapshot, Snapshot):
+            raise InputError(f"snapshot is {snapshot!r:.40}, expected what Session.snapshot gave")
+        if snapshot.manifest != self.engine.manifest:
+            raise InputError(
+                f"the snapshot was taken with another engine than {self.engine.folder}; restore "
+                "it in a session of its own engine"
             )
-        self.tokens[row].append(token)
-        self._logits[row] = None
-        return token
+        if len(snapshot.tokens) > self.context:
+            raise CapacityError(
+                f"the snapshot has {len(snapshot.tokens)} tokens, which exceed the context of "
+                f"{self.context}; open the session with a larger context"
+            )
+        self.batch.restore(row, snapshot)
 
-    def _append(self, rows: Rows, chunk_size: int | None, room: int) -> list[list[int] | None]:
-        """Check everything, make room, and only then take over new tokens: all rows or none.
+    def _check_row(self, row: int) -> None:
+        integer("row", row, least=0, most=self.sequences - 1)
+        self.batch.check_usable()
 
-        ``room``: tokens to follow in every row that is not left alone.
-        """
-        if self._lost:
-            raise EngineError("this session lost its state when a step failed; open a new one")
-        if chunk_size is not None:
-            integer("chunk_size", chunk_size)
-        given = token_rows(rows, self.sequences, self.engine.manifest.vocab_size)
-        self._make_room(given, chunk_size, room)
-        for history, tokens in zip(self.tokens, given, strict=True):
-            history.extend(tokens or ())
-        return given
+    @property
+    def _has_text(self) -> bool:
+        return self.engine.tokenizer is not None
 
-    def _make_room(self, given: list[list[int] | None], chunk_size: int | None, room: int) -> None:
-        """Grow the caches for the new tokens and those to follow, or refuse them."""
-        longest = widest = 1
-        for row, tokens in enumerate(given):
-            total = len(self.tokens[row]) + len(tokens or ())
-            follow = room if tokens is not None and total else 0
-            if (tokens or follow) and total + follow > self.context:
-                raise CapacityError(
-                    f"row {row}: {total} tokens and {follow} to follow exceed the context of "
-                    f"{self.context}; shorten the input or open the session with a larger context"
-                )
-            longest = max(longest, total + follow)
-            widest = max(widest, total - int(self._lengths[row]))
-        # A step writes the caches over all its columns, padding included, from each row's length
-        # on: beside other rows, the longest may need room for padding as wide as a step.
-        padding = min(widest, chunk_size or LARGEST_STEP) if self.sequences > 1 else 0
-        self._state.reserve(longest + padding, used=int(self._lengths.max()))
-
-    def _run(
-        self, rows: Collection[int], chunk_size: int | None, logits: Which
-    ) -> dict[int, Logits]:
-        """Run every token the rows' state has not seen; logits [n,V] of those that had any."""
-        parts: dict[int, list[Logits]] = {}
-        while waiting := [row for row in rows if len(self.tokens[row]) > self._lengths[row]]:
-            width = chunk_size or self._step_width()
-            work = {row: self._next_tokens(row, width) for row in waiting}
-            for row, result in self._step(work, logits).items():
-                parts.setdefault(row, []).append(result)
-        return {row: np.concatenate(part) for row, part in parts.items()}
-
-    def _next_tokens(self, row: int, width: int) -> list[int]:
-        seen = int(self._lengths[row])
-        return self.tokens[row][seen : seen + width]
-
-    def _step_width(self) -> int:
-        columns = int(self._lengths.max()) + LARGEST_STEP
-        return max(SMALLEST_STEP, min(LARGEST_STEP, SCORE_CELLS // (self.sequences * columns)))
-
-    def _step(self, work: dict[int, list[int]], logits: Which) -> dict[int, Logits]:
-        """Run the given tokens in one step; logits [n,V] per row that gets any.
-
-        Rows that still have tokens to come get none unless all are wanted.
-        """
-        wanted: dict[int, Sequence[int]] = {}
-        for row, tokens in work.items():
-            finishes = self._lengths[row] + len(tokens) == len(self.tokens[row])
-            last = [len(tokens) - 1] if finishes else []
-            wanted[row] = range(len(tokens)) if logits == "all" else last
-        plan = plan_step(work, self._lengths, wanted)
-        out = np.empty((plan.logit_rows, self.engine.manifest.vocab_size), dtype=np.float32)
-        self._lost = True  # in-place state is undefined until the step has succeeded
-        self.engine.run_step(
-            [*plan.inputs.items(), *self._state.inputs()],
-            [(LOGITS, out), *self._state.outputs()],
-        )
-        self._state.commit()
-        self._lengths = self._lengths + plan.lengths
-        self._lost = False
-
-        ends = np.cumsum(list(plan.picks.values()))[:-1]
-        results = dict(zip(plan.picks, np.split(out, ends), strict=True)) if plan.picks else {}
-        for row, result in results.items():
-            if self._lengths[row] == len(self.tokens[row]):
-                # A copy: the caller may well change in place what it is given.
-                self._logits[row] = result[-1].copy()
-        return results
+    def _requests(self, prompts: Prompts | None, params: Params) -> Requests:
+        """What each row that is not left alone is to continue, and how."""
+        if prompts is None:
+            prompts = [()] * self.sequences
+        if params is None or isinstance(params, SamplingParams):
+            params = [params] * self.sequences
+        for given in (prompts, params):
+            one_per_row(given, self.sequences)
+        return {
+            row: (prompt, own or SamplingParams())
+            for row, (prompt, own) in enumerate(zip(prompts, params, strict=True))
+            if prompt is not None
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +74,31 @@ class StateBuffers:
         for i, tensor in enumerate(self.layout):
             if CAPACITY not in tensor.shape:
                 continue
-            axis = tensor.shape.index(CAPACITY)
-            kept = (slice(None),) * axis + (slice(0, used),)
+            kept = _part(tensor, slice(None), used)
             past[i] = self._allocate(tensor, doubled)
             past[i][kept] = self._past[i][kept]
             if i in spare:
                 spare[i] = self._allocate(tensor, doubled)
         # Only now, when nothing can fail any more.
         self._past, self._spare, self.capacity = past, spare, doubled
+
+    def clear(self, slot: int) -> None:
+        """Zero what a sequence starts from. Caches need no more than a length of 0."""
+        for tensor, array in zip(self.layout, self._past, strict=True):
+            if CAPACITY not in tensor.shape:
+                array[slot] = 0
+
+    def copy(self, slot: int, used: int) -> dict[str, Buffer]:
+        """What ``slot`` holds, of caches the first ``used`` columns, by input name."""
+        return {
+            tensor.input: array[_part(tensor, slot, used)].copy()
+            for tensor, array in zip(self.layout, self._past, strict=True)
+        }
+
+    def write(self, slot: int, contents: Mapping[str, Buffer], used: int) -> None:
+        """Put back what :meth:`copy` gave. There must be room for ``used`` columns."""
+        for tensor, array in zip(self.layout, self._past, strict=True):
+            array[_part(tensor, slot, used)] = contents[tensor.input]
 
     def _allocate(self, tensor: StateTensor, capacity: int) -> Buffer:
         shape = tensor.concrete_shape(self.slots, capacity)
@@ -92,3 +109,8 @@ class StateBuffers:
                 f"no memory for {tensor.input} of shape {list(shape)}; use fewer sequences or "
                 "shorter ones"
             ) from None
+
+
+def _part(tensor: StateTensor, slots: int | slice, used: int) -> tuple[int | slice, ...]:
+    """Index of the ``slots`` of a tensor; of a cache, its first ``used`` columns."""
+    return (slots, *(slice(0, used if dim == CAPACITY else None) for dim in tensor.shape[1:]))

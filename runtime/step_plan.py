@@ -27,6 +27,11 @@ class StepPlan:
         return self.inputs["lengths"]
 
     @property
+    def width(self) -> int:
+        """T: tokens of the longest row."""
+        return int(self.inputs["input_ids"].shape[1])
+
+    @property
     def logit_rows(self) -> int:
         """R: how many logit rows the step gives."""
         return sum(self.picks.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from deltaport.errors import DeltaportError, EngineError, InputError
+from deltaport.tokenizer_rules import problem_with_tokenizer
 
 __all__ = ["TOKENIZER_NAME", "TextStream", "TextTokenizer"]
 
@@ -35,10 +36,13 @@ class TextTokenizer:
     def load(cls, folder: str | os.PathLike[str]) -> TextTokenizer:
         """Load ``tokenizer.json`` of an engine folder. The file is untrusted.
 
-        Raises ``EngineError`` if there is none or it cannot be used.
+        Raises ``EngineError`` if there is none, if ``tokenizer_rules`` refuse it, or if it cannot
+        be used.
         """
         path = Path(folder) / TOKENIZER_NAME
         data = _read(path)
+        if (problem := problem_with_tokenizer(data)) is not None:
+            raise EngineError(f"{path}: not a tokenizer deltaport takes: {problem}")
         with _failures(EngineError(f"{path}: not a tokenizer; copy the checkpoint's file again")):
             tokenizer = Tokenizer.from_buffer(data)
             # Settings of whoever saved the file, for training: they would drop part of a prompt.
@@ -46,8 +50,11 @@ class TextTokenizer:
             tokenizer.no_padding()
         return cls(tokenizer, str(path))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of ``text``; special tokens in it, such as ``<|im_start|>``, are recognised.
+
+        ``add_special_tokens``: let the tokenizer put tokens around it, if it is one that does. For
+        what a chat template has made, which has them already, that is not wanted.
 
         Raises ``InputError`` for text with bytes that are not UTF-8.
         """
@@ -58,7 +65,7 @@ class TextTokenizer:
                 f"the text is not UTF-8 at character {error.start}; convert it first"
             ) from None
         with _failures(EngineError(f"{self._source}: the tokenizer fails on this text")):
-            return list(self._tokenizer.encode(text).ids)
+            return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids. Special tokens, and ids the tokenizer does not know, give none."""

@@ -12,6 +12,7 @@ import torch
 from deltaport.exporter.export import export_checkpoint
 from deltaport.runtime import Engine
 from tests.checkpoints import save_checkpoint
+from tests.greedy import greedy
 from tests.parity.oracle import GREEDY_TOKENS, Oracle
 
 PROMPT = [11, 42, 7, 199, 3]
@@ -57,4 +58,4 @@ def test_a_generation_ends_where_that_of_transformers_ends(named_by: str, tmp_pa
 
     export_checkpoint(checkpoint, tmp_path / "engine")
     session = Engine.open(tmp_path / "engine").session()
-    assert session.generate([PROMPT], max_new_tokens=GREEDY_TOKENS) == [theirs]
+    assert greedy(session, [PROMPT], new=GREEDY_TOKENS) == [theirs]

@@ -8,6 +8,7 @@ import pytest
 
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.runtime import Session
+from tests.greedy import greedy
 from tests.parity.conftest import Row, Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
 
@@ -43,8 +44,8 @@ def test_engine_agrees_with_transformers(
                 assert error <= tolerance(Quantity.MODEL_STATE), f"{where}: {kind} {error:g}"
                 worst[kind] = max(worst[kind], error)
 
-            (greedy,) = session.generate(max_new_tokens=GREEDY_TOKENS, eos_token_ids=())
-            assert greedy == reference.greedy, where
+            (tokens,) = greedy(session, new=GREEDY_TOKENS, stop=())
+            assert tokens == reference.greedy, where
             matched += 1
     report.append(
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.greedy import greedy
 from tests.parity.conftest import Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
 
@@ -21,7 +22,7 @@ def references(subject: Subject) -> list[Reference]:
 
 
 def _alone(subject: Subject, row: list[int]) -> list[int]:
-    return subject.engine.session().generate([row], max_new_tokens=NEW, eos_token_ids=())[0]
+    return greedy(subject.engine.session(), [row], new=NEW, stop=())[0]
 
 
 def test_every_row_of_a_ragged_batch_gets_the_tokens_transformers_gives_it(
@@ -29,7 +30,7 @@ def test_every_row_of_a_ragged_batch_gets_the_tokens_transformers_gives_it(
 ) -> None:
     rows = [reference.prompt for reference in references]
     session = subject.engine.session(len(rows))
-    together = session.generate(rows, max_new_tokens=GREEDY_TOKENS, eos_token_ids=())
+    together = greedy(session, rows, new=GREEDY_TOKENS, stop=())
     assert together == [reference.greedy for reference in references]
     assert [len(tokens) for tokens in together] == [0] + [GREEDY_TOKENS] * 5
 
@@ -39,7 +40,7 @@ def test_every_row_of_a_ragged_batch_gets_the_tokens_it_gets_alone(
 ) -> None:
     rows = [reference.prompt for reference in references]
     session = subject.engine.session(len(rows))
-    together = session.generate(rows, max_new_tokens=NEW, eos_token_ids=(), chunk_size=48)
+    together = greedy(session, rows, new=NEW, stop=(), chunk_size=48)
     assert together == [_alone(subject, row) for row in rows]
 
 
@@ -49,8 +50,8 @@ def test_generate_append_generate_equals_one_run_over_the_joined_tokens(
     rows = [reference.prompt for reference in references]
     more = rows[::-1]
     session = subject.engine.session(len(rows))
-    first = session.generate(rows, max_new_tokens=NEW, eos_token_ids=())
-    second = session.generate(more, max_new_tokens=NEW, eos_token_ids=(), chunk_size=48)
+    first = greedy(session, rows, new=NEW, stop=())
+    second = greedy(session, more, new=NEW, stop=(), chunk_size=48)
     joined = [row + new + extra for row, new, extra in zip(rows, first, more, strict=True)]
     assert second == [_alone(subject, row) for row in joined]
     assert second == [subject.oracle.run(row).greedy[:NEW] for row in joined]

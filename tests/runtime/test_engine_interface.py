@@ -11,6 +11,7 @@ import pytest
 from deltaport.errors import EngineError, InputError
 from deltaport.runtime import Engine
 from deltaport.state_layout import StateLayout
+from tests.greedy import greedy
 from tests.runtime.toy_engine import GRAPH, LAYOUT, VOCAB, toy_tokens, write_toy
 
 KEY, MATRIX = LAYOUT
@@ -27,7 +28,7 @@ def refuse(folder: Path, message: str, **changes: Any) -> None:
 def test_a_good_engine_opens(tmp_path: Path, threads: int | None, checksums: bool) -> None:
     folder = write_toy(tmp_path / "engine")
     engine = Engine.open(str(folder), threads=threads, checksums=checksums)
-    assert engine.session().generate([[3, 4]], max_new_tokens=3) == [toy_tokens([3, 4], 3)]
+    assert greedy(engine.session(), [[3, 4]], new=3) == [toy_tokens([3, 4], 3)]
 
 
 @pytest.mark.parametrize("threads", [0, -1])

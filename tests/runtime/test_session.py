@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from deltaport.errors import EngineError
-from deltaport.runtime import Engine
-from deltaport.runtime import session as session_module
-from deltaport.runtime.session import INITIAL_CAPACITY, SMALLEST_STEP
+from deltaport.runtime import Engine, SamplingParams
+from deltaport.runtime import batch as batch_module
+from deltaport.runtime.batch import INITIAL_CAPACITY, SMALLEST_STEP
+from tests.greedy import greedy
 from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens
 
 PROMPTS = [[1, 2, 3], [], [7], [4, 4, 4, 4, 4]]
@@ -52,7 +53,7 @@ def test_chunks_do_not_change_the_result(engine: Engine, chunk_size: int) -> Non
     results = session.prefill([long, short], chunk_size=chunk_size)
     assert_equal(results[0], toy_logits(long)[-1])
     assert_equal(results[1], toy_logits(short)[-1])
-    assert session.generate(max_new_tokens=3, chunk_size=chunk_size) == [
+    assert greedy(session, new=3, chunk_size=chunk_size) == [
         toy_tokens(long, 3),
         toy_tokens(short, 3),
     ]
@@ -63,9 +64,7 @@ def test_numpy_rows_are_rows(engine: Engine) -> None:
     session = engine.session(2)
     for row, logits in zip(rows, session.prefill(rows, logits="all"), strict=True):
         assert_equal(logits, toy_logits(row))
-    assert session.generate(rows, max_new_tokens=2) == [
-        toy_tokens([*row, *row], 2) for row in rows.tolist()
-    ]
+    assert greedy(session, rows, new=2) == [toy_tokens([*row, *row], 2) for row in rows.tolist()]
     assert all(type(token) is int for row in session.tokens for token in row)
 
 
@@ -88,7 +87,7 @@ def test_capacity_grows_as_it_is_needed(engine: Engine) -> None:
     session = engine.session()
     session.prefill([prompt])
     assert session.state.capacity == INITIAL_CAPACITY
-    assert session.generate(max_new_tokens=6, eos_token_ids=()) == [toy_tokens(prompt, 6, ())]
+    assert greedy(session, new=6, stop=()) == [toy_tokens(prompt, 6, ())]
     assert session.state.capacity == 2 * INITIAL_CAPACITY
     session.prefill([sequence(600, seed=1)])
     assert session.state.capacity == 4 * INITIAL_CAPACITY
@@ -107,7 +106,7 @@ def test_rows_that_begin_late(engine: Engine) -> None:
     assert results[0] is None
     assert results[2] is None
     assert_equal(results[1], toy_logits([1, 2])[-1])
-    assert session.generate([[], [], [9]], max_new_tokens=4) == [
+    assert greedy(session, [[], [], [9]], new=4) == [
         toy_tokens(row, 4) for row in (sequence(300), [1, 2], [9])
     ]
 
@@ -117,7 +116,7 @@ def test_generate_stops_after_the_end_token(engine: Engine) -> None:
     ended = [row[-1] == EOS for row in expected if row]
     assert any(ended), "the prompts must be such that a row ends"
     assert all(EOS not in row[:-1] for row in expected)
-    assert engine.session(4).generate(PROMPTS, max_new_tokens=60) == expected
+    assert greedy(engine.session(4), PROMPTS, new=60) == expected
 
 
 def test_end_tokens_may_be_chosen(engine: Engine) -> None:
@@ -126,39 +125,39 @@ def test_end_tokens_may_be_chosen(engine: Engine) -> None:
     expected = free[: free.index(stop) + 1]
     for chosen in ([stop], {stop}, (stop, POISON), np.array([stop])):
         session = engine.session()
-        assert session.generate([[1, 2, 3]], max_new_tokens=40, eos_token_ids=chosen) == [expected]
-    assert engine.session().generate([[1, 2, 3]], max_new_tokens=40, eos_token_ids=()) == [free]
+        assert greedy(session, [[1, 2, 3]], new=40, stop=chosen) == [expected]
+    assert greedy(engine.session(), [[1, 2, 3]], new=40, stop=()) == [free]
 
 
 def test_no_new_tokens_is_a_prefill(engine: Engine) -> None:
     session = engine.session(2)
-    assert session.generate([[1, 2], []], max_new_tokens=0) == [[], []]
+    assert greedy(session, [[1, 2], []], new=0) == [[], []]
     assert session.lengths == [2, 0]
-    assert session.generate([[], [3]], max_new_tokens=2) == [
+    assert greedy(session, [[], [3]], new=2) == [
         toy_tokens([1, 2], 2),
         toy_tokens([3], 2),
     ]
 
 
-def test_on_token_tells_each_token_as_it_appears(engine: Engine) -> None:
-    told: list[tuple[int, int]] = []
-    fresh = engine.session(4).generate(
-        PROMPTS, max_new_tokens=5, eos_token_ids=(), on_token=lambda *pair: told.append(pair)
-    )
-    assert told == [(row, fresh[row][i]) for i in range(5) for row in (0, 2, 3)]
+def test_a_stream_tells_each_token_as_it_appears(engine: Engine) -> None:
+    session = engine.session(4)
+    told = []
+    for event in session.stream(PROMPTS, SamplingParams(max_new_tokens=5, ignore_eos=True)):
+        assert session.tokens[event.row][-1] == event.token
+        told.append((event.row, event.token, event.finish_reason))
+    fresh = [toy_tokens(prompt, 5, ()) for prompt in PROMPTS]
+    assert told == [
+        (row, fresh[row][i], "length" if i == 4 else None) for i in range(5) for row in (0, 2, 3)
+    ]
 
 
-def test_a_callback_that_raises_loses_nothing(engine: Engine) -> None:
+def test_a_stream_that_is_left_loses_nothing(engine: Engine) -> None:
     session = engine.session(2)
-
-    def stop_at_third(row: int, token: int) -> None:
-        if len(session.tokens[row]) == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        session.generate([[1], [2]], max_new_tokens=9, eos_token_ids=(), on_token=stop_at_third)
+    for event in session.stream([[1], [2]], SamplingParams(max_new_tokens=9, ignore_eos=True)):
+        if len(session.tokens[event.row]) == 4:
+            break
     assert session.tokens == [[1, *toy_tokens([1], 3, ())], [2, *toy_tokens([2], 2, ())]]
-    more = session.generate(max_new_tokens=4, eos_token_ids=())
+    more = greedy(session, new=4, stop=())
     assert [1, *toy_tokens([1], 7, ())] == session.tokens[0]
     assert [2, *toy_tokens([2], 6, ())] == session.tokens[1]
     assert [len(row) for row in more] == [4, 4]
@@ -166,17 +165,17 @@ def test_a_callback_that_raises_loses_nothing(engine: Engine) -> None:
 
 def test_generation_goes_on_where_it_stopped(engine: Engine) -> None:
     session = engine.session()
-    fresh = session.generate([[8, 9]], max_new_tokens=3, eos_token_ids=())[0]
+    fresh = greedy(session, [[8, 9]], new=3, stop=())[0]
     for count in (1, 0, 4):
-        fresh += session.generate(max_new_tokens=count, eos_token_ids=())[0]
+        fresh += greedy(session, new=count, stop=())[0]
     assert fresh == toy_tokens([8, 9], 8, ())
     assert session.tokens == [[8, 9, *toy_tokens([8, 9], 8, ())]]
 
 
 def test_append_after_generate_equals_one_joined_run(engine: Engine) -> None:
     session = engine.session(2)
-    first = session.generate([[1, 2], [3]], max_new_tokens=4, eos_token_ids=())
-    second = session.generate([[6, 7, 8], [9]], max_new_tokens=4, eos_token_ids=())
+    first = greedy(session, [[1, 2], [3]], new=4, stop=())
+    second = greedy(session, [[6, 7, 8], [9]], new=4, stop=())
     joined = [[1, 2, *first[0], 6, 7, 8], [3, *first[1], 9]]
     assert second == [toy_tokens(row, 4, ()) for row in joined]
 
@@ -186,7 +185,7 @@ def test_a_generated_token_gives_no_logits_nobody_asked_for(
     engine: Engine, chunk_size: int
 ) -> None:
     session = engine.session(3)
-    session.generate([[1], [2], [3]], max_new_tokens=2, eos_token_ids=())
+    greedy(session, [[1], [2], [3]], new=2, stop=())
     rows = [list(row) for row in session.tokens]
     nothing, logits, _ = session.prefill([[], [4, 5], [6]], logits="all", chunk_size=chunk_size)
     assert nothing is None
@@ -194,7 +193,7 @@ def test_a_generated_token_gives_no_logits_nobody_asked_for(
     nothing, _, logits = session.prefill([[], [], [7]], chunk_size=chunk_size)
     assert nothing is None
     assert_equal(logits, toy_logits([*rows[2], 6, 7])[-1])
-    assert session.generate(max_new_tokens=1)[0] == toy_tokens(rows[0], 1)
+    assert greedy(session, new=1)[0] == toy_tokens(rows[0], 1)
 
 
 @pytest.mark.parametrize("kind", ["last", "all"])
@@ -206,7 +205,7 @@ def test_logits_belong_to_the_caller(engine: Engine, kind: Any) -> None:
         assert logits is not None
         logits[...] = 0
         logits[..., 0] = 1
-    assert session.generate(max_new_tokens=1) == [toy_tokens([1, 2], 1), toy_tokens([3], 1)]
+    assert greedy(session, new=1) == [toy_tokens([1, 2], 1), toy_tokens([3], 1)]
     results = session.prefill([[4], [5]], logits=kind)
     session.decode([6, 7])
     for before, logits, row in zip(kept, results, session.tokens, strict=True):
@@ -237,7 +236,7 @@ def test_logits_are_made_for_nobody_but_the_last_token(
 
 
 def test_steps_shrink_as_the_context_grows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "SCORE_CELLS", 100_000)
+    monkeypatch.setattr(batch_module, "SCORE_CELLS", 100_000)
     steps = steps_of(engine, monkeypatch)
     session = engine.session(2)
     (logits, _) = session.prefill([sequence(1100), [1]])
@@ -254,10 +253,10 @@ def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> No
     prompt = next(p for p in ([a, b] for a in range(9) for b in range(9))
                   if EOS in toy_tokens(p, 40) and len(toy_tokens(p, 40)) > 1)  # fmt: skip
     session = engine.session(2)
-    session.generate([prompt, [1]], max_new_tokens=40)
+    greedy(session, [prompt, [1]], new=40)
     ended, lengths = list(session.tokens[0]), session.lengths[0]
     other = list(session.tokens[1])
-    _, continued = session.generate([None, [2]], max_new_tokens=5, eos_token_ids=())
+    _, continued = greedy(session, [None, [2]], new=5, stop=())
     assert continued == toy_tokens([*other, 2], 5, ())
     session.prefill([None, [3]])
     session.prefill([[], [3]])
@@ -265,7 +264,7 @@ def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> No
     assert session.tokens[0] == ended
     assert session.lengths[0] == lengths
     # An empty list asks for more, whatever came before.
-    more, _ = session.generate([[], None], max_new_tokens=3, eos_token_ids=())
+    more, _ = greedy(session, [[], None], new=3, stop=())
     assert more == toy_tokens(ended, 3, ())
 
 
@@ -283,6 +282,6 @@ def test_logits_that_are_no_numbers_are_not_sampled(
     session.prefill([[1, 2], []])
     monkeypatch.setattr(engine, "run_step", overflowing)
     with pytest.raises(EngineError, match=r"logits of row 0 after 3 tokens hold (nan|inf)"):
-        session.generate([[3], []])
+        greedy(session, [[3], []])
     monkeypatch.undo()
     assert session.tokens[0] == [1, 2, 3]

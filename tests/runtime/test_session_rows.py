@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from deltaport.runtime import Engine, Session
+from deltaport.runtime import Engine, SamplingParams, Session
+from tests.greedy import greedy
 from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens
 
 TOKENS = st.integers(0, POISON - 1)
@@ -58,19 +59,17 @@ class Rows(RuleBasedStateMachine):
     ) -> None:
         rows = data.draw(self.some_rows()) if appending else [[] for _ in self.histories]
         told: list[list[int]] = [[] for _ in self.histories]
-        fresh = self.session.generate(
-            rows if appending else None,
-            max_new_tokens=new,
-            eos_token_ids=stop,
-            chunk_size=chunk_size,
-            on_token=lambda row, token: told[row].append(token),
+        params = SamplingParams(
+            max_new_tokens=new, ignore_eos=stop is not None, stop_token_ids=tuple(stop or ())
         )
+        given = rows if appending else None
+        for event in self.session.stream(given, params, chunk_size=chunk_size):
+            told[event.row].append(event.token)
         ending = [EOS] if stop is None else list(stop)
-        for history, row, added in zip(self.histories, rows, fresh, strict=True):
+        for history, row, added in zip(self.histories, rows, told, strict=True):
             history += row
             assert added == toy_tokens(history, new, ending)
             history += added
-        assert told == fresh
 
     @precondition(lambda self: max(map(len, self.histories)) < 300)
     @rule(row=st.integers(0, 3), token=TOKENS)
@@ -120,8 +119,6 @@ def test_any_mixture_of_calls(engine: Engine) -> None:
 def test_a_batch_equals_its_rows_alone(
     engine: Engine, prompts: list[list[int]], new: int, chunk_size: int
 ) -> None:
-    together = engine.session(len(prompts)).generate(
-        prompts, max_new_tokens=new, chunk_size=chunk_size
-    )
-    alone = [engine.session().generate([row], max_new_tokens=new)[0] for row in prompts]
+    together = greedy(engine.session(len(prompts)), prompts, new=new, chunk_size=chunk_size)
+    alone = [greedy(engine.session(), [row], new=new)[0] for row in prompts]
     assert together == alone == [toy_tokens(row, new) for row in prompts]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from deltaport.errors import CapacityError, DeltaportError, EngineError, InputError
-from deltaport.runtime import Engine, Session
+from deltaport.runtime import Engine, SamplingParams, Session
+from tests.greedy import greedy
 from tests.runtime.toy_engine import MAX_POSITIONS, POISON, VOCAB, toy_logits, toy_tokens
 
 
@@ -54,7 +55,7 @@ def test_a_token_id_out_of_range(engine: Engine, token: Any) -> None:
     session = started(engine)
     for call in (
         lambda s: s.prefill([[4, 5], [6, token]]),
-        lambda s: s.generate([[4, 5], [6, token]]),
+        lambda s: greedy(s, [[4, 5], [6, token]]),
     ):
         refuse(session, call, r"row 1, token 1: .* is not a token id")
     if token is not None:
@@ -65,7 +66,7 @@ def test_a_token_id_out_of_range(engine: Engine, token: Any) -> None:
 def test_a_wrong_number_of_rows(engine: Engine, rows: list[list[int]]) -> None:
     session = started(engine)
     refuse(session, lambda s: s.prefill(rows), f"got {len(rows)} rows .* 2 sequences")
-    refuse(session, lambda s: s.generate(rows), f"got {len(rows)} rows .* 2 sequences")
+    refuse(session, lambda s: greedy(s, rows), f"got {len(rows)} rows .* 2 sequences")
     refuse(session, lambda s: s.decode([0] * len(rows)), f"got {len(rows)} rows .* 2 sequences")
 
 
@@ -73,7 +74,10 @@ def test_a_wrong_number_of_rows(engine: Engine, rows: list[list[int]]) -> None:
 def test_a_row_is_a_sequence(engine: Engine, row: Any) -> None:
     session = started(engine)
     refuse(session, lambda s: s.prefill([[4], row]), "row 1 is .* expected a sequence")
-    refuse(session, lambda s: s.generate(7), "got 7 for a session of 2 sequences")  # type: ignore[arg-type]
+    message = "has no tokenizer" if row == "5" else "row 1 is .* expected a sequence"
+    refuse(session, lambda s: s.generate([[4], row]), message)
+    refuse(session, lambda s: s.generate("ab"), "got 'ab' for a session of 2 sequences")  # type: ignore[arg-type]
+    refuse(session, lambda s: greedy(s, 7), "got 7 for a session of 2 sequences")
 
 
 @pytest.mark.parametrize("tokens", [5, None, 1.0])
@@ -86,9 +90,29 @@ def test_logits_are_of_a_known_kind(engine: Engine) -> None:
     refuse(session, lambda s: s.prefill([[1], [1]], logits="al"), "logits is 'al'")
 
 
-@pytest.mark.parametrize("ids", [5, [VOCAB], [-1], "2"])
-def test_stop_tokens_are_token_ids(engine: Engine, ids: Any) -> None:
-    refuse(started(engine), lambda s: s.generate(eos_token_ids=ids), "eos_token_ids")
+@pytest.mark.parametrize("name", ["logit_bias", "suppress_tokens", "stop_token_ids"])
+def test_parameters_name_tokens_of_the_engine(engine: Engine, name: str) -> None:
+    value: Any = {3: 1.0, VOCAB: 1.0} if name == "logit_bias" else (3, VOCAB)
+    params = SamplingParams(**{name: value})
+    message = f"{name}, token 1: {VOCAB} is not a token id below {VOCAB}"
+    refuse(started(engine), lambda s: s.generate([[1], [1]], [None, params]), message)
+
+
+def test_no_more_logprobs_than_tokens(engine: Engine) -> None:
+    params = SamplingParams(logprobs=VOCAB + 1)
+    refuse(started(engine), lambda s: s.generate(None, params), f"logprobs is {VOCAB + 1}")
+    assert len(started(engine).generate(None, SamplingParams(logprobs=VOCAB))) == 2
+
+
+def test_text_needs_a_tokenizer(engine: Engine) -> None:
+    message = "engine: has no tokenizer.json"
+    refuse(started(engine), lambda s: s.generate(["a", [1]]), message)
+    refuse(started(engine), lambda s: s.generate(None, SamplingParams(stop=("a",))), message)
+
+
+@pytest.mark.parametrize("params", [[], [SamplingParams()], [None] * 3, 5, "ab"])
+def test_parameters_are_for_all_rows_or_one_a_row(engine: Engine, params: Any) -> None:
+    refuse(started(engine), lambda s: s.generate(None, params), "for a session of 2 sequences")
 
 
 @pytest.mark.parametrize("chunk_size", [0, -3, 2.5, True])
@@ -96,14 +120,14 @@ def test_a_chunk_has_tokens(engine: Engine, chunk_size: Any) -> None:
     session = started(engine)
     message = f"chunk_size is {chunk_size}"
     refuse(session, lambda s: s.prefill([[1], [1]], chunk_size=chunk_size), message)
-    refuse(session, lambda s: s.generate([[1], [1]], chunk_size=chunk_size), message)
+    refuse(session, lambda s: greedy(s, [[1], [1]], chunk_size=chunk_size), message)
 
 
 def test_a_negative_number_of_new_tokens(engine: Engine) -> None:
     session = started(engine)
     for count in (-1, 2.5):
-        call = lambda s, n=count: s.generate([[1], [1]], max_new_tokens=n)  # noqa: E731
-        refuse(session, call, f"max_new_tokens is {count}")
+        call = lambda s, n=count: greedy(s, [[1], [1]], new=n)  # noqa: E731
+        refuse(session, call, f"max_new_tokens is {count}, expected an integer, at least 0")
 
 
 @pytest.mark.parametrize("limited", [True, False])
@@ -115,8 +139,8 @@ def test_the_context_is_never_exceeded(engine: Engine, limited: bool) -> None:
     # The first row would fit: it must not be taken over either.
     refuse(session, lambda s: s.prefill([[1], [*long, 1]]), "row 1", CapacityError)
     refuse(session, lambda s: s.prefill([long, []]), f"context of {context}", CapacityError)
-    refuse(session, lambda s: s.generate([long, []]), "row 0", CapacityError)
-    refuse(session, lambda s: s.generate(max_new_tokens=room + 2), "row 0", CapacityError)
+    refuse(session, lambda s: greedy(s, [long, []]), "row 0", CapacityError)
+    refuse(session, lambda s: greedy(s, new=room + 2), "row 0", CapacityError)
     (logits, _) = session.prefill([long[1:], []])
     assert logits is not None
     assert np.array_equal(logits, toy_logits([1, 2, *long[1:]])[-1])
@@ -125,31 +149,29 @@ def test_the_context_is_never_exceeded(engine: Engine, limited: bool) -> None:
 
 def test_generation_may_fill_the_context(engine: Engine) -> None:
     session = engine.session(context=6)
-    refuse(session, lambda s: s.generate([[1, 2]], max_new_tokens=5), "row 0", CapacityError)
-    assert session.generate([[1, 2]], max_new_tokens=4, eos_token_ids=()) == [
-        toy_tokens([1, 2], 4, ())
-    ]
+    refuse(session, lambda s: greedy(s, [[1, 2]], new=5), "row 0", CapacityError)
+    assert greedy(session, [[1, 2]], new=4, stop=()) == [toy_tokens([1, 2], 4, ())]
     assert len(session.tokens[0]) == session.context
-    assert session.generate(max_new_tokens=0) == [[]]
-    refuse(session, lambda s: s.generate(max_new_tokens=1), "row 0", CapacityError)
+    assert greedy(session, new=0) == [[]]
+    refuse(session, lambda s: greedy(s, new=1), "row 0", CapacityError)
 
 
 def test_a_full_row_does_not_stand_in_the_way_of_others(engine: Engine) -> None:
     session = engine.session(2, context=6)
-    session.generate([[1, 2], [3]], max_new_tokens=4, eos_token_ids=())
+    greedy(session, [[1, 2], [3]], new=4, stop=())
     full = list(session.tokens[0])
     assert session.prefill([[], [1]])[0] is None
-    assert session.generate([None, []], max_new_tokens=0) == [[], []]
+    assert greedy(session, [None, []], new=0) == [[], []]
     assert session.tokens[0] == full
 
 
 def test_a_row_without_tokens_needs_no_room(engine: Engine) -> None:
     session = engine.session(2, context=4)
-    assert session.generate([[1], []], max_new_tokens=3, eos_token_ids=()) == [
+    assert greedy(session, [[1], []], new=3, stop=()) == [
         toy_tokens([1], 3, ()),
         [],
     ]
-    assert engine.session(2, context=3).generate(max_new_tokens=9) == [[], []]
+    assert greedy(engine.session(2, context=3), new=9) == [[], []]
 
 
 def test_caches_that_find_no_memory_are_refused_before_anything_changed(
@@ -178,7 +200,7 @@ def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:
     for call in (
         lambda: session.prefill([[1], []]),
         lambda: session.decode([None, 1]),
-        lambda: session.generate(),
+        lambda: greedy(session),
     ):
         with pytest.raises(EngineError, match="lost its state when a step failed"):
             call()

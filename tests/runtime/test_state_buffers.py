@@ -161,3 +161,33 @@ def test_growth_that_finds_no_memory_changes_nothing(
 def test_more_than_there_can_be_is_refused() -> None:
     with pytest.raises(CapacityError, match="no memory for past"):
         buffers().reserve(2**60, used=0)
+
+
+def test_a_slot_is_copied_and_put_back_as_far_as_it_is_used() -> None:
+    state, rng = buffers(), np.random.default_rng(1)
+    for _, array in state.inputs():
+        array[...] = rng.normal(size=array.shape)
+    before = {name: array.copy() for name, array in state.inputs()}
+    held = state.copy(1, used=3)
+    shapes = {"past.key": (2, 3, 3), "past.conv": (4,), "past.matrix": (5,), "past.cache": (3,)}
+    assert {name: array.shape for name, array in held.items()} == shapes
+    assert not any(np.shares_memory(held[name], array) for name, array in state.inputs())
+    for _, array in state.inputs():
+        array[...] = 0
+    state.write(1, held, used=3)
+    for name, array in state.inputs():
+        assert not array[0].any()
+        assert np.array_equal(held[name], state.copy(1, used=3)[name])
+    assert np.array_equal(state["past.key"][1, :, :3], before["past.key"][1, :, :3])
+    assert not state["past.key"][1, :, 3:].any()
+    assert np.array_equal(state["past.conv"][1], before["past.conv"][1])
+
+
+def test_clearing_a_slot_zeroes_what_a_sequence_starts_from() -> None:
+    state = buffers()
+    for _, array in state.inputs():
+        array[...] = 3
+    state.clear(0)
+    for name in ("past.conv", "past.matrix"):
+        assert not state[name][0].any()
+        assert (state[name][1] == 3).all()

@@ -192,7 +192,7 @@ class Failing:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    def encode(self, _: str) -> None:
+    def encode(self, _: str, **options: bool) -> None:
         raise self.error
 
 

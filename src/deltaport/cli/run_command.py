@@ -1,22 +1,30 @@
-"""``deltaport run``: continue a prompt greedily."""
+"""``deltaport run``: continue a prompt."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from deltaport.errors import CapacityError, InputError
 
+from .options import (
+    context_option,
+    engine_argument,
+    json_option,
+    no_checksums_option,
+    quiet_option,
+    threads_option,
+)
 from .prompt import check_ids, parse_ids, read_prompt
+from .run_statistics import RunStatistics
+from .sampling_options import SamplingChoices, sampling_options, sampling_params
 
 if TYPE_CHECKING:
-    from deltaport.runtime import Session
-    from deltaport.text import TextTokenizer
+    from deltaport.runtime import GeneratedToken
 
 __all__ = ["run"]
 
@@ -26,11 +34,13 @@ __all__ = ["run"]
     epilog="""\b
 Examples:
   deltaport run qwen.engine -p "Once upon a time" -n 64
+  deltaport run qwen.engine -p "Once upon a time" --temperature 0.8 --top-p 0.9 --seed 7
   deltaport run qwen.engine -p - < prompt.txt > story.txt
   deltaport run qwen.engine --ids "1,2,3" --quiet
+  deltaport run qwen.engine -p "2 + 2 =" -n 1 --json --logprobs 5
 """,
 )
-@click.argument("engine", type=click.Path(path_type=Path))
+@engine_argument
 @click.option("-p", "--prompt", metavar="TEXT", help="Text to continue; '-' reads it from stdin.")
 @click.option("--ids", metavar="IDS", help="Token ids to continue, separated by commas.")
 @click.option(
@@ -41,18 +51,18 @@ Examples:
     type=click.IntRange(min=1),
     help="Stop after so many tokens, if the model does not end before.",
 )
+@sampling_options
 @click.option(
-    "--context",
-    type=click.IntRange(min=1),
-    help="Most tokens the sequence may have. By default what the model allows.",
+    "--logprobs",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --json: the log-probability of every token, and the N most likely ones.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Compute threads. By default one a core."
-)
-@click.option(
-    "--no-checksums", is_flag=True, help="Start faster: do not compare files with the manifest."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print no statistics.")
+@context_option
+@threads_option
+@no_checksums_option
+@quiet_option
+@json_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -60,28 +70,35 @@ def run(
     prompt: str | None,
     ids: str | None,
     max_new_tokens: int,
+    sampling: SamplingChoices,
+    logprobs: int | None,
     context: int | None,
     threads: int | None,
     no_checksums: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
-    """Continue a prompt with the ENGINE folder, greedily.
+    """Continue a prompt with the ENGINE folder.
 
-    Text appears as it is produced; with --ids, token ids do. Statistics go to stderr.
+    Tokens are chosen as the checkpoint recommends: mostly it names a temperature, else it is
+    greedy. Text appears as it is produced; with --ids, token ids do. Statistics go to stderr.
     """
     if (prompt is None) == (ids is None):
         raise click.UsageError("give either --prompt or --ids")
+    if logprobs is not None and not as_json:
+        raise click.UsageError("--logprobs are printed with --json only; add it")
     given = parse_ids(ids) if ids is not None else None
     text = read_prompt(prompt) if prompt is not None else ""
 
     from deltaport.runtime import Engine
     from deltaport.text import TOKENIZER_NAME, TextTokenizer
 
-    from .console import waiting
+    from .console import waiting, write_json
 
     with waiting("loading the engine", quiet=quiet):
         opened = Engine.open(engine, threads=threads, checksums=not no_checksums)
-        tokenizer = TextTokenizer.load(engine) if given is None else None
+        # Where there is none, loading it says so.
+        tokenizer = (opened.tokenizer or TextTokenizer.load(engine)) if given is None else None
     tokens = tokenizer.encode(text) if tokenizer else given or []
     if not tokens:
         raise InputError("the prompt gives no tokens; give the model something to continue")
@@ -94,10 +111,24 @@ def run(
     if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
         max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens)))
     _check_fits(len(tokens), max_new_tokens, session.context)
-    clock = _Clock()
-    _generate(session, tokens, max_new_tokens, tokenizer, clock.tick)
+    params = sampling_params(
+        opened,
+        sampling,
+        max_new_tokens=max_new_tokens,
+        logprobs=logprobs,
+        detokenize=tokenizer is not None or bool(sampling.stop),
+    )
+    statistics = RunStatistics(len(tokens))
+    events = statistics.timed(session.stream([tokens], params))
+    if as_json:
+        document = _document(
+            list(events), statistics, decoded=tokenizer is not None, logprobs=logprobs is not None
+        )
+        write_json(document)
+        return
+    _print_pieces(events, as_text=tokenizer is not None)
     if not quiet:
-        click.echo(clock.summary(len(tokens)), err=True)
+        click.echo(statistics.summary(), err=True)
 
 
 def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
@@ -111,52 +142,43 @@ def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
         )
 
 
-def _generate(
-    session: Session,
-    tokens: list[int],
-    max_new_tokens: int,
-    tokenizer: TextTokenizer | None,
-    tick: Callable[[], None],
-) -> None:
-    """Print text, or without a tokenizer ids, as they come."""
+def _print_pieces(events: Iterator[GeneratedToken], *, as_text: bool) -> None:
+    """Print text, or else ids, as they come."""
     from .console import write_text
 
-    stream = tokenizer.stream() if tokenizer else None
     separator = ""
-
-    def on_token(_: int, token: int) -> None:
-        nonlocal separator
-        tick()
-        write_text(stream.push(token) if stream else f"{separator}{token}")
-        separator = ","
-
     try:
-        session.generate([tokens], max_new_tokens=max_new_tokens, on_token=on_token)
+        for event in events:
+            write_text(event.text or "" if as_text else f"{separator}{event.token}")
+            separator = ","
     finally:
         # The line ends however generation does, so that nothing is appended to the last word.
         if separator:
-            write_text((stream.finish() if stream else "") + "\n")
+            write_text("\n")
 
 
-class _Clock:
-    """When tokens came: the first one ends the reading of the prompt."""
+def _document(
+    events: list[GeneratedToken], statistics: RunStatistics, *, decoded: bool, logprobs: bool
+) -> dict[str, Any]:
+    """What ``--json`` prints. ``text`` is null for token ids, ``logprobs`` unless asked for."""
+    from deltaport.runtime import Completion
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._times: list[float] = []
-
-    def tick(self) -> None:
-        self._times.append(time.perf_counter())
-
-    def summary(self, prompt_tokens: int) -> str:
-        from .formatting import format_seconds, plural
-
-        count = len(self._times)
-        reading = self._times[0] - self._start
-        line = f"{plural(prompt_tokens, 'prompt token')} in {format_seconds(reading)}"
-        line += f" ({prompt_tokens / reading:.1f} tokens/s); {plural(count, 'new token')}"
-        if count > 1:
-            writing = self._times[-1] - self._times[0]
-            line += f" in {format_seconds(reading + writing)}"
-            line += f" ({(count - 1) / writing:.1f} tokens/s after the first)"
-        return line
+    completion = Completion.of(events, decoded=decoded)
+    scored = zip(completion.tokens, completion.logprobs, completion.top_logprobs, strict=True)
+    return {
+        "prompt_tokens": statistics.prompt_tokens,
+        "tokens": completion.tokens,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "logprobs": [
+            {
+                "token": token,
+                "logprob": logprob,
+                "top": [{"token": other, "logprob": theirs} for other, theirs in top],
+            }
+            for token, logprob, top in scored
+        ]
+        if logprobs
+        else None,
+        "timings": statistics.timings(),
+    }

@@ -1,0 +1,37 @@
+"""A sequence set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltaport.package import Manifest
+
+__all__ = ["Snapshot"]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a row of a session was. Restoring it, there or elsewhere, is exact.
+
+    Its size is that of the tokens it holds, however large the session's caches are.
+    """
+
+    manifest: Manifest
+    """Of the engine it belongs to."""
+    tokens: tuple[int, ...]
+    length: int
+    """How many of the tokens the state has seen."""
+    logits: NDArray[np.float32] | None
+    """[V], after the last token, if the state has seen that."""
+    state: Mapping[str, NDArray[np.float32]]
+    """Per input of the graph its part, without the slot dimension; caches end at ``length``."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state and logits."""
+        logits = 0 if self.logits is None else self.logits.nbytes
+        return logits + sum(array.nbytes for array in self.state.values())
