@@ -6,16 +6,16 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deltaport.custom_ops.definitions import BODY_OPSET
-from deltaport.decoder_interface import LOGITS, STEP_INPUTS
+from deltaport.decoder_interface import LOGITS, STEP_INPUTS, tap_names
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
 from deltaport.exporter.torch_model import Decoder
@@ -35,11 +35,12 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     """Trace a decoder of ``spec`` whose parameter ``name`` is stored as ``dtype_of(name)``.
 
     Returns the graph, its initializers named by parameter and still without values, and the
-    layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic.
+    layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic. The residual
+    stream has the names of ``tap_names``.
     """
     layout = state_layout_of_spec(spec)
     with FakeTensorMode():
-        decoder = Decoder(spec)
+        decoder = _TappedDecoder(spec)
         _set_storage_dtypes(decoder, dtype_of)
         inputs = _example_inputs(decoder)
     dims = _dynamic_dims(layout)
@@ -52,8 +53,24 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     model = exported.model
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "deltaport", None
+    _name_taps(model.graph, tap_names(spec.num_layers))
     _name_interface(model, layout)
     return model, layout
+
+
+class _TappedDecoder(Decoder):
+    """The decoder with its residual stream as further outputs, for :func:`_name_taps`."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        lengths: Tensor,
+        past_lengths: Tensor,
+        logit_index: Tensor,
+        state: Sequence[Tensor],
+    ) -> Any:
+        return self.step(input_ids, positions, lengths, past_lengths, logit_index, state)
 
 
 def _example_inputs(decoder: Decoder) -> tuple[torch.Tensor | list[torch.Tensor], ...]:
@@ -104,6 +121,14 @@ def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:
             full = f"{prefix}.{name}" if prefix else name
             stored = torch.empty(parameter.shape, dtype=dtype_of(full))
             setattr(child, name, nn.Parameter(stored, requires_grad=False))
+
+
+def _name_taps(graph: ir.Graph, names: list[str]) -> None:
+    """Name the last outputs, and let them be values inside the graph like any other."""
+    start = len(graph.outputs) - len(names)
+    for value, name in zip(graph.outputs[start:], names, strict=True):
+        value.name = name
+    del graph.outputs[start:]
 
 
 def _name_interface(model: ir.Model, layout: StateLayout) -> None:

@@ -49,16 +49,15 @@ class DecoderLayer(nn.Module):
         state: tuple[Tensor, Tensor],
         lengths: Tensor,
         past_lengths: Tensor,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """X [B,T,H] -> [B,T,H] and the layer's two new state tensors."""
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """X [B,T,H] -> x after the mixer, after the feed-forward, and two new state tensors."""
         normed = self.input_layernorm(x)
         if self.is_attention:
             mixed, *new = self.self_attn(normed, rotary, *state, lengths, past_lengths)
         else:
             mixed, *new = self.linear_attn(normed, *state, lengths)
         x = x + mixed
-        x = x + self.mlp(self.post_attention_layernorm(x), lengths)
-        return x, (new[0], new[1])
+        return x, x + self.mlp(self.post_attention_layernorm(x), lengths), (new[0], new[1])
 
 
 class TextModel(nn.Module):
@@ -111,13 +110,32 @@ class Decoder(nn.Module):
         input_ids [B,T], positions [3,B,T], lengths [B], past_lengths [B] and logit_index [R]
         (into the flattened [B*T]) are int64; logits [R,V] are float32.
         """
+        logits, new_state, _ = self.step(
+            input_ids, positions, lengths, past_lengths, logit_index, state
+        )
+        return logits, new_state
+
+    def step(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        lengths: Tensor,
+        past_lengths: Tensor,
+        logit_index: Tensor,
+        state: Sequence[Tensor],
+    ) -> tuple[Tensor, DecoderState, list[Tensor]]:
+        """As :meth:`forward`, and the residual stream [B,T,H] at each of ``tap_names``."""
         x = F.embedding(input_ids, self.model.embed_tokens.weight).float()
         frequency = torch.tensor(self.frequencies, dtype=torch.float32, device=x.device)
         rotary = rotary_cos_sin(self.spec.rope, frequency, positions)
         new_state: DecoderState = []
+        taps = [x]
         for i, layer in enumerate(self.model.layers):
-            x, new = layer(x, rotary, (state[2 * i], state[2 * i + 1]), lengths, past_lengths)
+            mixed, x, new = layer(
+                x, rotary, (state[2 * i], state[2 * i + 1]), lengths, past_lengths
+            )
             new_state += new
+            taps += [mixed, x]
         read = x.flatten(0, 1).index_select(0, logit_index)  # [R,H]
         logits = gemm_transposed(self.model.norm(read), self.head_weight.to(read.dtype))
-        return logits, new_state
+        return logits, new_state, taps

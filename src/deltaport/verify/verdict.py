@@ -1,0 +1,174 @@
+"""What the comparison of a prompt amounts to: what differs, and what else to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from deltaport.numerics import relative_error
+from deltaport.state_layout import StateLayout
+from deltaport.verify.bounds import Bounds
+from deltaport.verify.compare import (
+    kl_divergence,
+    match_length,
+    state_errors,
+    token_errors,
+    top1_agreement,
+)
+from deltaport.verify.engine_run import CHUNKED, EngineRun
+from deltaport.verify.oracle import Array, Reference
+from deltaport.verify.prompts import Prompt
+
+__all__ = ["Difference", "Greedy", "PromptResult", "RunErrors", "compare_prompt"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which an engine is out of bounds; ``allowed`` is None where there is no bound."""
+
+    what: str
+    found: float
+    allowed: float | None
+    where: str
+
+
+@dataclass(frozen=True)
+class RunErrors:
+    """How far one run is from the oracle's. ``first_bad_token`` is the first out of bounds."""
+
+    logit_error: float
+    kl_mean: float
+    kl_max: float
+    top1: float
+    first_bad_token: int | None
+    state: Mapping[str, float]
+    """Largest error by kind of state."""
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The greedy continuation. ``tie``: where it first departs, rounding decides.
+
+    ``logit_error`` is over the logits behind all tokens up to that place.
+    """
+
+    matched: int
+    of: int
+    logit_error: float
+    tie: bool
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """One prompt: errors by how it was cut into steps."""
+
+    prompt: Prompt
+    runs: Mapping[str, RunErrors]
+    greedy: Greedy
+    router_margin: float
+    router_margin_token: int
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+
+def compare_prompt(
+    prompt: Prompt,
+    reference: Reference,
+    runs: Mapping[str, EngineRun],
+    layout: StateLayout,
+    bounds: Bounds,
+) -> PromptResult:
+    """Compare the engine's runs of a prompt, by cut, with the oracle's.
+
+    The one in chunks has the continuation.
+    """
+    errors = {cut: _run_errors(run, reference, layout, bounds) for cut, run in runs.items()}
+    greedy = _greedy(runs[CHUNKED], reference, bounds)
+    differences = [
+        found
+        for cut, run in errors.items()
+        for found in _run_differences(run, bounds, f"{prompt.name}, {cut}")
+    ]
+    differences += _greedy_differences(greedy, bounds, prompt.name)
+    token = int(reference.margins.argmin())
+    margin = float(reference.margins[token])
+    notes = []
+    if greedy.tie:
+        notes.append(
+            f"{prompt.name}: greedy token {greedy.matched + 1} differs where the oracle's two best "
+            "are so close that rounding within bounds decides; that is no fault"
+        )
+    tied = np.flatnonzero(reference.margins < bounds.router_tie)
+    bad = [run.first_bad_token for run in errors.values() if run.first_bad_token is not None]
+    if differences and tied.size and (not bad or tied[0] <= min(bad)):
+        first = int(tied[0])
+        notes.append(
+            f"{prompt.name}: at token {first + 1} two experts are {reference.margins[first]:.1e} "
+            "apart for the router, so rounding may choose either, and results may rightly differ "
+            "from there on; try another text"
+        )
+    return PromptResult(prompt, errors, greedy, margin, token, tuple(differences), tuple(notes))
+
+
+def _run_errors(
+    run: EngineRun, reference: Reference, layout: StateLayout, bounds: Bounds
+) -> RunErrors:
+    per_token = token_errors(run.logits, reference.logits)
+    bad = np.flatnonzero(per_token > bounds.logits)
+    divergence = kl_divergence(reference.logits, run.logits)
+    by_kind: dict[str, float] = {}
+    errors = state_errors(layout, run.state, reference.state)
+    for tensor in layout:
+        by_kind[tensor.kind] = max(by_kind.get(tensor.kind, 0.0), errors[tensor.input])
+    return RunErrors(
+        logit_error=float(per_token.max()),
+        kl_mean=float(divergence.mean()),
+        kl_max=float(divergence.max()),
+        top1=top1_agreement(run.logits, reference.logits),
+        first_bad_token=int(bad[0]) if bad.size else None,
+        state=by_kind,
+    )
+
+
+def _run_differences(run: RunErrors, bounds: Bounds, where: str) -> list[Difference]:
+    found = []
+    if not run.logit_error <= bounds.logits:
+        found.append(Difference("logit error", run.logit_error, bounds.logits, where))
+    for kind, error in run.state.items():
+        if not error <= bounds.state:
+            found.append(Difference(f"{kind} state error", error, bounds.state, where))
+    return found
+
+
+def _greedy(run: EngineRun, reference: Reference, bounds: Bounds) -> Greedy:
+    count = len(reference.greedy)
+    if not count:
+        return Greedy(0, 0, 0.0, tie=False)
+    matched = match_length(run.greedy, reference.greedy)
+    # As long as the tokens are the same, so is what both have read.
+    same = min(matched + 1, count)
+    error = relative_error(run.greedy_logits[:same], reference.greedy_logits[:same])
+    tie = matched < count and _is_tie(reference.greedy_logits[matched], run.greedy[matched], bounds)
+    return Greedy(matched, count, error, tie=tie)
+
+
+def _is_tie(logits: Array, chosen: int, bounds: Bounds) -> bool:
+    """Whether errors within bounds may have lifted ``chosen`` over the oracle's best token.
+
+    One may be off by the bound downwards, the other upwards, so the gap may be twice that.
+    """
+    gap = float(logits.max()) - float(logits[chosen])
+    return gap <= 2 * bounds.logits * float(np.abs(logits).max())
+
+
+def _greedy_differences(greedy: Greedy, bounds: Bounds, where: str) -> list[Difference]:
+    found = []
+    if not greedy.logit_error <= bounds.logits:
+        found.append(
+            Difference("logit error while continuing", greedy.logit_error, bounds.logits, where)
+        )
+    if greedy.matched < greedy.of and not greedy.tie:
+        found.append(Difference("greedy tokens equal", greedy.matched, None, where))
+    return found
