@@ -7,6 +7,7 @@ checkpoint inserts. Shapes are checked against transformers' own modules in the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from deltaport.exporter.model_spec import (
     AttentionSpec,
@@ -19,6 +20,7 @@ from deltaport.exporter.model_spec import (
 __all__ = [
     "WEIGHT_ALIGNMENT",
     "active_parameter_count",
+    "packed_bytes",
     "parameter_count",
     "parameter_shapes",
     "role_of",
@@ -111,6 +113,14 @@ def stored_as_float32(name: str, shape: Shape) -> bool:
     Norms, gates and convolution taps: that loses nothing and costs next to nothing.
     """
     return len(shape) < 2 or name.endswith("conv1d.weight")
+
+
+def packed_bytes(sizes: Iterable[int]) -> int:
+    """Bytes of a file of weights of these sizes, each starting on a page."""
+    end = 0
+    for size in sizes:
+        end += -end % WEIGHT_ALIGNMENT + size
+    return end
 
 
 def parameter_count(spec: ModelSpec) -> int:

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 
 from deltaport import __version__
 from deltaport.cli.group import group
 from deltaport.exporter.export import StorageDtype
+from deltaport.package import SCHEMA_VERSION
 from tests.checkpoints import CORPUS
-from tests.end_to_end.command import COMMAND, deltaport, error_line
+from tests.end_to_end.command import COMMAND, deltaport, error_line, in_process
 
-HEAVY = {"torch", "onnx", "onnx_ir", "onnxruntime", "numpy", "tokenizers", "rich"}
+HEAVY = {"torch", "onnx", "onnx_ir", "onnxruntime", "transformers", "numpy", "tokenizers", "rich"}
+HEAVY |= {"jinja2", "matplotlib"}
 PROMPT = CORPUS[2]
 
 
+COMMANDS = sorted(group.commands)
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["export", "--help"], ["run"], ["no-such-command"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run"],
+        ["no-such-command"],
+        ["completion", "zsh"],
+        *([command, "--help"] for command in COMMANDS),
+    ],
+    ids=" ".join,
 )
 def test_starting_up_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
@@ -39,16 +57,58 @@ def test_starting_up_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_version() -> None:
     result = deltaport("--version")
     assert result.returncode == 0
-    assert result.stdout.startswith(f"deltaport {__version__}\nonnxruntime ")
-    assert re.search(r"^torch [0-9]", result.stdout, re.MULTILINE)
+    names = ["deltaport", "engine schema", "op library", "onnxruntime", "tokenizers", "numpy"]
+    names += ["jinja2", "onnx", "torch", "transformers", "python", "platform"]
+    lines = result.stdout.splitlines()
+    assert [line.rpartition(" ")[0] for line in lines] == names
+    versions = dict(line.rsplit(" ", 1) for line in lines)
+    assert versions["deltaport"] == __version__
+    assert versions["torch"] == metadata.version("torch")
+    assert versions["python"] == platform.python_version()
+    assert versions["engine schema"] == str(SCHEMA_VERSION)
 
 
-@pytest.mark.parametrize("command", ["export", "run", "inspect"])
-def test_every_help_text_has_an_example(command: str) -> None:
+def test_version_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    result = in_process("--version")
+    assert "\ntorch not installed\ntransformers not installed\n" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command: str) -> None:
     result = deltaport(command, "-h")
     assert result.returncode == 0
-    assert re.search(rf"Examples:\n +deltaport {command} ", result.stdout)
-    assert f"deltaport {command} " in deltaport("--help").stdout
+    assert result.stderr == ""
+    assert re.search(rf"Examples:\n +deltaport {command}\b", result.stdout)
+    assert re.search(rf"^  {command} +[A-Z].+", deltaport("--help").stdout, re.MULTILINE)
+    described = group.commands[command]
+    assert described.help
+    assert described.short_help
+    assert described.short_help.endswith(".")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str) -> None:
+    options = [o for o in group.commands[command].params if isinstance(o, click.Option)]
+    assert options, "-h at least"
+    for option in options:
+        assert option.help, option.opts
+        assert option.help.endswith("."), option.opts
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_are_valid(command: str) -> None:
+    """Every example parses: its options exist and take such values."""
+    lines = [line.strip() for line in (group.commands[command].epilog or "").splitlines()]
+    examples = [line for line in lines if line.startswith("deltaport ")]
+    assert examples
+    for example in examples:
+        words = shlex.split(re.split(r" [<>|] ", example)[0], comments=True)
+        assert words[1] == command, example
+        group.commands[command].make_context(command, words[2:])
 
 
 def test_dtypes_on_offer_are_those_there_are() -> None:
@@ -64,8 +124,13 @@ def test_dtypes_on_offer_are_those_there_are() -> None:
         ["run", "e", "--ids", "1", "-n", "0"],
         ["run", "e", "--ids", "1", "--threads", "none"],
         ["export", "c"],
+        ["export", "c", "--json", "-q"],
         ["export", "c", "-o", "e", "--dtype", "int4"],
         ["inspect"],
+        ["inspect", "c", "--sequences", "0"],
+        ["bench"],
+        ["bench", "e", "--new-tokens", "1"],
+        ["completion", "tcsh"],
         ["no-such-command"],
         ["--no-such-option"],
     ],
@@ -153,7 +218,7 @@ class TestBugs:
 
     CODE = (
         "import sys, types\n"
-        "import deltaport.exporter.export as export\n"
+        "import deltaport.exporter.export_plan as export\n"
         "def trap(*_, **__): raise LookupError('first line\\nsecond line')\n"
         "export.bind = trap\n"
         "from deltaport.cli import main\n"

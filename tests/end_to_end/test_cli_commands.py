@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from deltaport.package import open_package
-from deltaport.runtime import Engine
+from deltaport.runtime import Engine, SamplingParams
 from deltaport.text import TextTokenizer
 from tests.checkpoints import CORPUS
 from tests.end_to_end.command import COMMAND, deltaport, listing, on_terminal
 from tests.end_to_end.conftest import Exported
+from tests.greedy import greedy
 
 PROMPT = CORPUS[2]
 
@@ -47,6 +48,19 @@ class TestExport:
         ]
         assert "\x1b" not in exported.result.stdout + exported.result.stderr
 
+    def test_json_is_what_inspect_finds(self, single_layer: Path, tmp_path: Path) -> None:
+        output = tmp_path / "engine"
+        result = deltaport("export", single_layer, "-o", output, "--json", "-q")
+        assert result.stderr == ""
+        printed = json.loads(result.stdout)
+        assert 0 < printed.pop("seconds") < 120
+        found = json.loads(deltaport("inspect", output, "--json").stdout)
+        for document in (printed, found):
+            del document["memory"]["available"]  # changes from one moment to the next
+        assert printed == found
+        assert printed["path"] == str(output)
+        assert printed["engine"]["dtype"] == open_package(output).dtype
+
     def test_overwrite_on_a_terminal(
         self, engine: Path, single_layer: Path, tmp_path: Path
     ) -> None:
@@ -69,7 +83,7 @@ class TestExport:
 
 class TestRun:
     def test_ids(self, engine: Path) -> None:
-        expected = Engine.open(engine).session().generate([[1, 2, 3]], max_new_tokens=12)[0]
+        expected = greedy(Engine.open(engine).session(), [[1, 2, 3]], new=12)[0]
         result = deltaport("run", engine, "--ids", "1, 2,3", "-n", "12")
         assert result.returncode == 0
         assert result.stdout == ",".join(map(str, expected)) + "\n"
@@ -82,7 +96,7 @@ class TestRun:
     def test_text(self, engine: Path, from_stdin: bool) -> None:
         tokenizer = TextTokenizer.load(engine)
         session = Engine.open(engine).session()
-        ids = session.generate([tokenizer.encode(PROMPT)], max_new_tokens=40)[0]
+        ids = greedy(session, [tokenizer.encode(PROMPT)], new=40)[0]
         prompt = ["-p", "-"] if from_stdin else ["-p", PROMPT]
         options = {"input": PROMPT} if from_stdin else {}
         result = deltaport("run", engine, *prompt, "-n", "40", "--quiet", **options)
@@ -122,6 +136,63 @@ class TestRun:
         result = deltaport("run", engine, "--ids", "7,8", "--context", "10", "-q")
         assert len(result.stdout.split(",")) == 8
 
+    def test_sampling(self, engine: Path) -> None:
+        sampling = SamplingParams(max_new_tokens=40, temperature=0.9, top_p=0.95, seed=3)
+        [done] = Engine.open(engine).session().generate([PROMPT], sampling)
+        assert done.text is not None
+        stop = done.text[12:14]
+        options = ["--temperature", "0.9", "--top-p", "0.95", "--seed", "3", "--stop", stop]
+        for arguments, text in ((options[:-2], done.text), (options, done.text.split(stop)[0])):
+            result = deltaport("run", engine, "-p", PROMPT, "-n", "40", "-q", *arguments)
+            assert (result.returncode, result.stdout) == (0, f"{text}\n")
+        ids = deltaport("run", engine, "--ids", "1,2", "-n", "8", "-q", "--top-k", "50").stdout
+        assert ids != deltaport("run", engine, "--ids", "1,2", "-n", "8", "-q").stdout
+
+    def test_what_the_checkpoint_recommends(self, altered: Path) -> None:
+        (altered / "generation_config.json").unlink()
+        manifest = json.loads((altered / "manifest.json").read_text())
+        listed = [row for row in manifest["files"] if row["path"] != "generation_config.json"]
+        (altered / "manifest.json").write_text(json.dumps(manifest | {"files": listed}))
+        (altered / "generation_config.json").write_text(
+            json.dumps({"do_sample": True, "temperature": 0.7, "top_k": 0, "num_beams": 1})
+        )
+        command = ["run", altered, "--ids", "5,6", "-n", "9", "-q", "--seed", "8"]
+        sampling = SamplingParams(max_new_tokens=9, temperature=0.7, seed=8)
+        [expected] = Engine.open(altered).session().generate([[5, 6]], sampling)
+        assert deltaport(*command).stdout == ",".join(map(str, expected.tokens)) + "\n"
+        greedily = greedy(Engine.open(altered).session(), [[5, 6]], new=9)[0]
+        assert greedily != expected.tokens
+        assert deltaport(*command, "--greedy").stdout == ",".join(map(str, greedily)) + "\n"
+
+    @pytest.mark.parametrize("from_text", [False, True])
+    def test_json(self, engine: Path, from_text: bool) -> None:
+        tokenizer = TextTokenizer.load(engine)
+        ids = tokenizer.encode(PROMPT)
+        prompt = ["-p", PROMPT] if from_text else ["--ids", ",".join(map(str, ids))]
+        [expected] = (
+            Engine.open(engine)
+            .session()
+            .generate([ids], SamplingParams(max_new_tokens=7, logprobs=2))
+        )
+        result = deltaport("run", engine, *prompt, "-n", "7", "--json", "--logprobs", "2")
+        assert (result.returncode, result.stderr) == (0, "")
+        document = json.loads(result.stdout)
+        timings = document.pop("timings")
+        assert all(0 < seconds < 60 for seconds in timings.values())
+        logprobs = document.pop("logprobs")
+        assert document == {
+            "prompt_tokens": len(ids),
+            "tokens": expected.tokens,
+            "text": expected.text if from_text else None,
+            "finish_reason": "length",
+        }
+        assert [row["token"] for row in logprobs] == expected.tokens
+        assert [row["logprob"] for row in logprobs] == pytest.approx(expected.logprobs, abs=1e-4)
+        for row, top in zip(logprobs, expected.top_logprobs, strict=True):
+            assert [other["token"] for other in row["top"]] == [token for token, _ in top]
+        plain = json.loads(deltaport("run", engine, *prompt, "-n", "7", "--json").stdout)
+        assert (plain["tokens"], plain["logprobs"]) == (expected.tokens, None)
+
     def test_a_terminal_gets_text_it_can_show(self, engine: Path) -> None:
         shown = on_terminal("run", engine, "-p", PROMPT, "-n", "60", "-q")
         assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]", shown)
@@ -131,17 +202,22 @@ class TestInspect:
     def test_engine(self, engine: Path) -> None:
         shown = deltaport("inspect", engine).stdout
         for expected in (
-            r"\(engine\)\n",
+            r": engine\n",
             r"layers +3 linear attention, 1 full attention\n",
             r"mlp +8 experts of 32, 2 a token, and a shared one of 48\n",
             r"positions +4,096\n",
             r"target +portable",
             r"stored as +float32, [\d.]+ MB\n",
             r"not exported +\d+ tensors \(vision tower\)",
-            r"experts +197k +786 kB +\d\d\.\d %\n",
+            r"experts +float32 +197k +786 kB +\d\d\.\d %\n",
+            r"graph: \d+ nodes\n",
+            r"ai\.deltaport +4 x SparseMoE, 3 x CausalConv1d, 3 x GatedDeltaRule, 1 x GatedAtt.*\n",
+            r"ONNX +.*\b1 x Gemm\b",
             r"decoder\.onnx\.data +[\d.]+ MB\n",
             r"3 x recurrent +\[slots, 4, 16, 16\] +swap\n",
             r"2 x kv +\[slots, 2, capacity, 32\] +in place\n",
+            r"memory for 1 sequence of up to 4,096 tokens\n",
+            r"keys and values +2\.10 MB\n",
         ):
             assert re.search(expected, shown), expected
         assert not re.search(r" $", shown, re.MULTILINE)
@@ -163,6 +239,10 @@ class TestInspect:
                 ("file", checkpoint / "config.json"),
             ]
         }
+        for found in facts.values():
+            del found["memory"]["available"]  # changes from one moment to the next
+        assert facts["engine"]["memory"] == facts["checkpoint"]["memory"]
+        assert facts["file"]["memory"]["state"] == facts["engine"]["memory"]["state"]
         for key in ("layers", "parameters", "state", "max_positions", "model"):
             assert len({json.dumps(found[key]) for found in facts.values()}) == 1, key
         assert facts["checkpoint"]["layers"] == {"linear_attention": 3, "full_attention": 1}
@@ -172,6 +252,7 @@ class TestInspect:
         experts = 4 * 8 * 3 * 32 * 64
         assert roles["engine"]["experts"] == {
             "role": "experts",
+            "dtype": "float32",
             "tensors": 8,
             "parameters": experts,
             "bytes": 4 * experts,

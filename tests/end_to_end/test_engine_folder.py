@@ -15,6 +15,7 @@ from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.package import open_package
 from deltaport.runtime import Engine
 from tests.end_to_end.command import deltaport
+from tests.greedy import greedy
 from tests.parity.oracle import Oracle
 
 PROMPT = np.random.default_rng(5).integers(0, 300, 70).tolist()
@@ -77,5 +78,5 @@ def test_narrow_storage_rounds_matrices_and_nothing_else(
     (logits,) = session.prefill([PROMPT], logits="all")
     assert logits is not None
     assert relative_error(logits, reference.logits) <= tolerance(Quantity.LOGITS)
-    (greedy,) = session.generate(max_new_tokens=len(reference.greedy), eos_token_ids=())
-    assert greedy == reference.greedy
+    (tokens,) = greedy(session, new=len(reference.greedy), stop=())
+    assert tokens == reference.greedy

@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 from deltaport.cli.formatting import (
     format_bytes,
     format_count,
+    format_duration,
+    format_rate,
     format_seconds,
     plural,
     terminal_safe,
 )
-from deltaport.cli.wording import describe_left_out
+from deltaport.cli.wording import describe_left_out, describe_ops
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,38 @@ def test_format_seconds(seconds: float, expected: str) -> None:
     assert format_seconds(seconds) == expected
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.0, "0.00 µs"),
+        (1.234e-6, "1.23 µs"),
+        (999.4e-6, "999 µs"),
+        (999.6e-6, "1.00 ms"),
+        (0.0456, "45.6 ms"),
+        (0.9996, "1.00 s"),
+        (12.34, "12.3 s"),
+        (1234.5, "1234 s"),
+    ],
+)
+def test_format_duration(seconds: float, expected: str) -> None:
+    assert format_duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (0.1234, "0.12"),
+        (1.234, "1.23"),
+        (45.67, "45.7"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (1234.4, "1,234"),
+    ],
+)
+def test_format_rate(rate: float, expected: str) -> None:
+    assert format_rate(rate) == expected
+
+
 def test_plural() -> None:
     assert plural(1, "layer") == "1 layer"
     assert plural(0, "layer") == "0 layers"
@@ -86,3 +120,15 @@ def test_what_was_left_out() -> None:
     assert (
         describe_left_out(counts) == "153 tensors (vision tower), 1 tensor (multi-token prediction)"
     )
+
+
+def test_ops_by_domain() -> None:
+    rows = [
+        {"domain": "ai.deltaport", "op": "SparseMoE", "nodes": 4},
+        {"domain": "", "op": "MatMul", "nodes": 12},
+        {"domain": "", "op": "Cast", "nodes": 9},
+    ]
+    assert describe_ops(rows) == [
+        ("ai.deltaport", "4 x SparseMoE"),
+        ("ONNX", "12 x MatMul, 9 x Cast"),
+    ]

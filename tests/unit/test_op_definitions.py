@@ -14,6 +14,7 @@ import pytest
 from deltaport.custom_ops.definitions import (
     BODY_OPSET,
     DEFINITIONS,
+    DIMENSIONS,
     DOMAIN,
     DOMAIN_VERSION,
     OpDefinition,
@@ -69,15 +70,14 @@ def test_ports_are_the_functions_inputs_and_outputs(op: OpDefinition) -> None:
 
 @every_op
 def test_attributes_are_the_functions_with_their_defaults(op: OpDefinition) -> None:
-    required = [name for name, default in op.attributes.items() if default is None]
+    required = [name for name, attribute in op.attributes.items() if attribute.default is None]
     assert list(op.function.attribute) == required
-    defaults = {a.name: onnx.helper.get_attribute_value(a) for a in op.function.attribute_proto}
-    assert defaults == pytest.approx(
-        {name: default for name, default in op.attributes.items() if default is not None}
-    )
-    kinds = {float: onnx.AttributeProto.FLOAT, int: onnx.AttributeProto.INT}
+    found = {a.name: onnx.helper.get_attribute_value(a) for a in op.function.attribute_proto}
+    defaults = {name: attribute.default for name, attribute in op.attributes.items()}
+    assert found == pytest.approx({n: v for n, v in defaults.items() if v is not None})
+    kinds = {"float": onnx.AttributeProto.FLOAT, "int": onnx.AttributeProto.INT}
     for attribute in op.function.attribute_proto:
-        assert attribute.type == kinds[type(op.attributes[attribute.name])]
+        assert attribute.type == kinds[op.attributes[attribute.name].dtype]
 
 
 @every_op
@@ -143,3 +143,13 @@ def test_a_state_has_one_shape_going_in_and_coming_out(op: OpDefinition) -> None
         past = port.name.replace("new_", "").replace("present", "past")
         assert shapes[past] == (port.dtype, port.shape)
         assert port.shape.startswith("B,")
+
+
+@every_op
+def test_every_dimension_is_explained(op: OpDefinition) -> None:
+    named = {
+        name for port in op.inputs + op.outputs for name in re.findall("[A-Za-z]+", port.shape)
+    }
+    assert named <= set(DIMENSIONS)
+    assert all(port.doc for port in op.inputs + op.outputs)
+    assert all(attribute.doc for attribute in op.attributes.values())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "print_error", "print_table", "waiting", "write_text"]
+__all__ = ["console", "print_error", "print_table", "waiting", "write_json", "write_text"]
 
 _PIPED_WIDTH = 10_000
 """Columns where there is no terminal to ask: other programs want whole lines, however long."""
@@ -97,6 +97,13 @@ def _grid(rows: list[tuple[str, ...]], numbers: int) -> Table:
 def write_text(text: str) -> None:
     """Write to stdout at once. On a terminal, control characters cannot take it over."""
     _write(terminal_safe(text) if sys.stdout.isatty() else text)
+
+
+def write_json(document: object) -> None:
+    """Write one JSON document to stdout, in ASCII so that any locale can spell it."""
+    import json
+
+    _write(json.dumps(document, indent=2) + "\n")
 
 
 def _write(text: str) -> None:

@@ -13,11 +13,13 @@ import click
 from deltaport.errors import InputError
 from deltaport.graph_passes.target_capabilities import TARGETS
 
+from .options import accept_fields_option, json_option, quiet_option
 from .paths import check_exported
 
 if TYPE_CHECKING:
     from deltaport.exporter.export import StorageDtype
-    from deltaport.package import Manifest
+
+    from .model_facts import Facts
 
 __all__ = ["export"]
 
@@ -31,16 +33,16 @@ _NEEDED = ("ml_dtypes", "onnx", "onnx_ir", "onnxscript", "torch")
 Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
+  deltaport export Qwen3.5-0.8B --dry-run
 """,
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    required=True,
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Folder to write. It appears whole or not at all.",
+    help="Folder to write. It appears whole or not at all. Required, but for a dry run.",
 )
 @click.option(
     "--target",
@@ -59,46 +61,75 @@ Examples:
 )
 @click.option("--overwrite", is_flag=True, help="Replace an engine that is there already.")
 @click.option(
-    "--accept-config-field",
-    "accept_fields",
-    multiple=True,
-    metavar="NAME",
-    help="Ignore a field of config.json that deltaport does not know. Repeat for several.",
+    "--dry-run", is_flag=True, help="Do everything but write, and show what the engine would hold."
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@accept_fields_option
+@quiet_option
+@json_option
+@click.pass_context
 def export(
+    ctx: click.Context,
     checkpoint: Path,
-    output: Path,
+    output: Path | None,
     target: str,
     dtype: str,
     overwrite: bool,
+    dry_run: bool,
     accept_fields: tuple[str, ...],
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Compile the Hugging Face CHECKPOINT folder into an engine folder.
 
     Weights are streamed: memory stays small, however large the model is. An engine that is
     replaced stays in place until the new one is complete.
     """
+    if output is None and not dry_run:
+        raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
     check_exported(checkpoint)
     _check_installed()
-    from deltaport.exporter.export import export_checkpoint
+    from deltaport.exporter.export import export_checkpoint, plan_export
 
+    from .console import write_json
     from .export_progress import ExportProgress
+    from .fact_tables import print_facts
+    from .facts import facts_of_export, gather
 
     start = time.monotonic()
+    stored = cast("StorageDtype", dtype)
     with ExportProgress(quiet=quiet) as progress:
-        manifest = export_checkpoint(
-            checkpoint,
-            output,
-            target=target,
-            dtype=cast("StorageDtype", dtype),
-            overwrite=overwrite,
-            accept_fields=accept_fields,
-            events=progress.events,
-        )
-    if not quiet:
-        _print_summary(output, manifest, time.monotonic() - start)
+        if dry_run or output is None:
+            plan = plan_export(
+                checkpoint,
+                output,
+                target=target,
+                dtype=stored,
+                accept_fields=accept_fields,
+                events=progress.events,
+            )
+            facts = facts_of_export(plan, output or checkpoint)
+        else:
+            export_checkpoint(
+                checkpoint,
+                output,
+                target=target,
+                dtype=stored,
+                overwrite=overwrite,
+                accept_fields=accept_fields,
+                events=progress.events,
+            )
+            facts = gather(output)
+    facts["seconds"] = time.monotonic() - start
+    if as_json:
+        write_json(facts)
+    elif dry_run:
+        print_facts(facts)
+    elif not quiet:
+        _print_summary(facts)
+
+
+def _option(ctx: click.Context, name: str) -> click.Parameter:
+    return next(option for option in ctx.command.params if option.name == name)
 
 
 def _check_installed() -> None:
@@ -110,30 +141,28 @@ def _check_installed() -> None:
         )
 
 
-def _print_summary(output: Path, manifest: Manifest, seconds: float) -> None:
-    from deltaport.exporter.model_size import active_parameter_count, parameter_count
-    from deltaport.exporter.model_spec import ModelSpec
+def _print_summary(facts: Facts) -> None:
     from deltaport.text import TOKENIZER_NAME
 
     from .console import print_table, write_text
-    from .facts import folder_bytes
     from .formatting import format_bytes, format_count, format_seconds
+    from .model_facts import model_of
     from .wording import describe_layers, describe_left_out
 
-    spec = ModelSpec.from_json(manifest.model, source=str(output))
-    total, active = parameter_count(spec), active_parameter_count(spec)
-    has_text = any(entry.path == TOKENIZER_NAME for entry in manifest.files)
+    spec, engine, parameters = model_of(facts), facts["engine"], facts["parameters"]
+    total, active = parameters["total"], parameters["active"]
+    has_text = any(row["path"] == TOKENIZER_NAME for row in engine["files"])
     prompt = '-p "Once upon a time"' if has_text else '--ids "1,2,3"'
     print_table(
-        str(output),
+        facts["path"],
         [
             ("model", f"{spec.model_type}, {describe_layers(spec)}"),
             ("parameters", f"{format_count(total)}, {format_count(active)} active a token"),
-            ("stored as", f"{manifest.dtype}, for {manifest.target} engines"),
-            ("size", format_bytes(folder_bytes(output, manifest))),
-            ("not exported", describe_left_out(manifest.not_exported)),
-            ("time", format_seconds(seconds)),
+            ("stored as", f"{engine['dtype']}, for {engine['target']} engines"),
+            ("size", format_bytes(engine["bytes"])),
+            ("not exported", describe_left_out(engine["not_exported"])),
+            ("time", format_seconds(facts["seconds"])),
         ],
     )
     # Not in the table, which would break a long line, and nobody could copy it.
-    write_text(f"  try           deltaport run {quote(str(output))} {prompt}\n")
+    write_text(f"  try           deltaport run {quote(facts['path'])} {prompt}\n")

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from deltaport.errors import InputError
-from deltaport.exporter.model_size import (
-    active_parameter_count,
-    parameter_count,
-    parameter_shapes,
-    role_of,
-    state_bytes_per_sequence,
-    state_bytes_per_token,
-    stored_as_float32,
-)
+from deltaport.exporter.model_size import packed_bytes, parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
 from deltaport.package import MANIFEST_NAME, Manifest, open_package
-from deltaport.strict_json import one_line
+from deltaport.state_layout import StateLayout
 
+from .graph_facts import GraphFacts, facts_of_engine, facts_of_plan
+from .memory_facts import Demand
+from .model_facts import Facts, model_facts
 from .paths import check_inspected
 
-__all__ = ["Facts", "folder_bytes", "gather", "model_of"]
+if TYPE_CHECKING:
+    from deltaport.exporter.export import ExportPlan
 
-Facts = dict[str, Any]
+__all__ = ["facts_of_export", "gather"]
 
 _CONFIG_NAME = "config.json"
-_ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_ASSUMED_DTYPE = "bfloat16"
 
 
-def gather(path: Path, *, accept_fields: Collection[str] = ()) -> Facts:
+def gather(
+    path: Path, *, accept_fields: Collection[str] = (), demand: Demand | None = None
+) -> Facts:
     """Inspect a checkpoint folder, a ``config.json``, or an engine folder.
 
-    ``kind`` of the result is ``checkpoint``, ``config`` or ``engine``. Raises a ``DeltaportError``
-    if it is none of these or damaged.
+    ``kind`` of the result is ``checkpoint``, ``config`` or ``engine``; ``demand`` is what its
+    ``memory`` is about. Raises a ``DeltaportError`` if it is none of these or damaged.
     """
     try:
-        return _gather(path, accept_fields)
+        return _gather(path, accept_fields, demand or Demand())
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _gather(path: Path, accept_fields: Collection[str]) -> Facts:
+def _gather(path: Path, accept_fields: Collection[str], demand: Demand) -> Facts:
     check_inspected(path)
     folder = path.parent if path.is_file() and path.name == MANIFEST_NAME else path
     if (folder / MANIFEST_NAME).is_file():
-        return _engine_facts(folder)
+        return _engine_facts(folder, demand)
     if path.is_dir() and not (path / _CONFIG_NAME).exists():
         raise InputError(
             f"{path}: neither a checkpoint nor an engine, as it has no {_CONFIG_NAME} and no "
@@ -56,115 +54,103 @@ def _gather(path: Path, accept_fields: Collection[str]) -> Facts:
         )
     spec = ModelSpec.from_checkpoint(path, accept_fields=accept_fields)
     if path.is_dir() and any(path.glob("*.safetensors*")):
-        return _checkpoint_facts(path, spec)
-    note = "no weights here: sizes are those of bfloat16"
-    sizes = _assumed_sizes(spec, "bfloat16")
-    return _model_facts("config", path, spec, sizes) | {"notes": [note]}
+        return _checkpoint_facts(path, spec, demand)
+    note = f"no weights here: sizes are those of {_ASSUMED_DTYPE}"
+    return _assumed_facts("config", path, spec, demand) | {"notes": [note]}
 
 
-def model_of(facts: Facts) -> ModelSpec:
-    """The specification the facts are about."""
-    return ModelSpec.from_json(facts["model"], source=facts["path"])
-
-
-def folder_bytes(folder: Path, manifest: Manifest) -> int:
+def _folder_bytes(folder: Path, manifest: Manifest) -> int:
     """Bytes of an engine folder, the manifest included."""
     own = (folder / MANIFEST_NAME).stat().st_size
     return own + sum(entry.size for entry in manifest.files)
 
 
-def _model_facts(kind: str, path: Path, spec: ModelSpec, sizes: Mapping[str, int]) -> Facts:
-    return {
-        "kind": kind,
-        "path": str(path),
-        "model": spec.to_json(),
-        "layers": {
-            kind: len(spec.layers_of(kind)) for kind in ("linear_attention", "full_attention")
-        },
-        "parameters": {"total": parameter_count(spec), "active": active_parameter_count(spec)},
-        "state": {
-            "bytes_per_sequence": state_bytes_per_sequence(spec),
-            "bytes_per_token": state_bytes_per_token(spec),
-        },
-        "max_positions": spec.max_positions,
-        "roles": _role_facts(spec, sizes),
-        "notes": [],
-    }
+def _assumed_facts(kind: str, path: Path, spec: ModelSpec, demand: Demand) -> Facts:
+    dtypes = dict.fromkeys(parameter_shapes(spec), _ASSUMED_DTYPE)
+    return model_facts(kind, path, spec, dtypes, state_layout_of_spec(spec), demand)
 
 
-def _role_facts(spec: ModelSpec, sizes: Mapping[str, int]) -> list[Facts]:
-    """Parameters and bytes by role, the largest first."""
-    roles: dict[str, Facts] = {}
-    for name, shape in parameter_shapes(spec).items():
-        role = role_of(name)
-        row = roles.setdefault(role, {"role": role, "tensors": 0, "parameters": 0, "bytes": 0})
-        row["tensors"] += 1
-        row["parameters"] += math.prod(shape)
-        row["bytes"] += sizes[name]
-    return sorted(roles.values(), key=lambda row: -row["parameters"])
-
-
-def _assumed_sizes(spec: ModelSpec, dtype: str) -> dict[str, int]:
-    return {
-        name: math.prod(shape) * _ITEM_BYTES[dtype]
-        for name, shape in parameter_shapes(spec).items()
-    }
-
-
-def _checkpoint_facts(folder: Path, spec: ModelSpec) -> Facts:
+def _checkpoint_facts(folder: Path, spec: ModelSpec, demand: Demand) -> Facts:
     if find_spec("ml_dtypes") is None:
-        note = "weights not read, which needs deltaport[export]: sizes are those of bfloat16"
-        sizes = _assumed_sizes(spec, "bfloat16")
-        return _model_facts("checkpoint", folder, spec, sizes) | {"notes": [note]}
+        note = (
+            f"weights not read, which needs deltaport[export]: sizes are those of {_ASSUMED_DTYPE}"
+        )
+        return _assumed_facts("checkpoint", folder, spec, demand) | {"notes": [note]}
     from deltaport.exporter.checkpoint import Checkpoint
     from deltaport.exporter.weight_names import bind
 
     with Checkpoint.open(folder) as weights:
         binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
         total = weights.total_bytes
-    sizes, dtypes = {}, set()
-    for name, recipe in binding.recipes.items():
-        sizes[name] = math.prod(recipe.shape) * recipe.dtype.itemsize
-        dtypes.add(recipe.dtype.name)
-    return _model_facts("checkpoint", folder, spec, sizes) | {
+    dtypes = {name: recipe.dtype.name for name, recipe in binding.recipes.items()}
+    layout = state_layout_of_spec(spec)
+    return model_facts("checkpoint", folder, spec, dtypes, layout, demand) | {
         "checkpoint": {
-            "dtypes": sorted(dtypes),
+            "dtypes": sorted(set(dtypes.values())),
             "bytes": total,
             "not_exported": {kind: len(names) for kind, names in binding.not_exported.items()},
         }
     }
 
 
-def _engine_facts(folder: Path) -> Facts:
+def _engine_facts(folder: Path, demand: Demand) -> Facts:
     manifest = open_package(folder, checksums=False)
     spec = ModelSpec.from_json(manifest.model, source=str(folder / MANIFEST_NAME))
-    notes = []
-    dtype = manifest.dtype
-    if dtype not in _ITEM_BYTES:
-        notes.append(f"matrices are stored as {one_line(dtype[:60])}: sizes are those of bfloat16")
-        dtype = "bfloat16"
-    sizes = {
-        name: math.prod(shape) * (4 if stored_as_float32(name, shape) else _ITEM_BYTES[dtype])
-        for name, shape in parameter_shapes(spec).items()
-    }
-    return _model_facts("engine", folder, spec, sizes) | {
-        "notes": notes,
+    graph = facts_of_engine(folder, manifest, spec)
+    return model_facts("engine", folder, spec, graph.dtypes, manifest.state, demand) | {
+        "notes": list(graph.notes),
         "engine": {
             "deltaport_version": manifest.deltaport_version,
             "target": manifest.target,
             "dtype": manifest.dtype,
-            "bytes": folder_bytes(folder, manifest),
+            "bytes": _folder_bytes(folder, manifest),
             "files": [{"path": entry.path, "bytes": entry.size} for entry in manifest.files],
-            "state": _state_facts(manifest),
-            "not_exported": dict(manifest.not_exported),
+            **_shared_engine_facts(manifest.state, graph, manifest.not_exported),
         },
     }
 
 
-def _state_facts(manifest: Manifest) -> list[Facts]:
+def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
+    """What :func:`gather` will find once the plan has been carried out at ``path``.
+
+    But for two files whose sizes are known only when they are written: the graph's, which is small
+    beside its weights, and the manifest's.
+    """
+    from deltaport import __version__
+    from deltaport.exporter.copied_files import copied_files
+    from deltaport.exporter.write_package import DECODER_NAME, WEIGHTS_NAME
+
+    checkpoint, graph = plan.checkpoint, facts_of_plan(plan)
+    sizes = {found.name: found.stat().st_size for found in copied_files(checkpoint.folder)}
+    sizes[WEIGHTS_NAME] = packed_bytes(plan.weight_sizes)
+    kind = "engine (dry run)"
+    return model_facts(kind, path, checkpoint.spec, graph.dtypes, plan.layout, Demand()) | {
+        "notes": [f"sizes are without {DECODER_NAME} and {MANIFEST_NAME}"],
+        "engine": {
+            "deltaport_version": __version__,
+            "target": plan.target.name,
+            "dtype": checkpoint.matrix_dtype,
+            "bytes": sum(sizes.values()),
+            "files": [{"path": name, "bytes": sizes[name]} for name in sorted(sizes)],
+            **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported),
+        },
+    }
+
+
+def _shared_engine_facts(
+    layout: StateLayout, graph: GraphFacts, not_exported: Mapping[str, int]
+) -> Facts:
+    return {
+        "ops": graph.ops_json(),
+        "state": _state_facts(layout),
+        "not_exported": dict(not_exported),
+    }
+
+
+def _state_facts(layout: StateLayout) -> list[Facts]:
     """State tensors that differ only by their layer, as one row."""
     counts: dict[tuple[str, tuple[int | str, ...], str], int] = {}
-    for tensor in manifest.state:
+    for tensor in layout:
         row = (tensor.kind, tensor.shape, tensor.update)
         counts[row] = counts.get(row, 0) + 1
     return [

@@ -10,6 +10,8 @@ from deltaport.strict_json import one_line
 __all__ = [
     "format_bytes",
     "format_count",
+    "format_duration",
+    "format_rate",
     "format_seconds",
     "plural",
     "terminal_safe",
@@ -54,6 +56,19 @@ def format_seconds(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def format_duration(seconds: float) -> str:
+    """Three digits however short it is: 12.3 µs, 4.56 ms, 7.89 s, 1234 s."""
+    for scale, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * scale < 999.5:
+            return f"{_three_digits(seconds * scale)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def format_rate(rate: float) -> str:
+    """Three digits, or all before the point: 0.78, 45.6, 1,234."""
+    return f"{rate:,.0f}" if rate >= 999.5 else _three_digits(rate)
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,27 +6,22 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import metadata
 
 import click
 
-from deltaport import __version__
 from deltaport.errors import InputError
 
+from .bench_command import bench
+from .chat_command import chat
+from .completion_command import COMPLETE, completion
 from .console import write_text
 from .export_command import export
 from .failures import Reporting
 from .inspect_command import inspect
 from .run_command import run
+from .verify_command import verify
 
 __all__ = ["group", "run_group"]
-
-_COMPANIONS = ("onnxruntime", "onnx", "torch")
-"""Packages whose versions decide what an engine looks like and how it runs."""
-
-
-_COMPLETE = "_DELTAPORT_COMPLETE"
-"""The variable by which a shell asks click for completions."""
 
 
 def run_group(args: Sequence[str], prog_name: str, reporting: Reporting) -> int:
@@ -34,10 +29,10 @@ def run_group(args: Sequence[str], prog_name: str, reporting: Reporting) -> int:
 
     In place of ``group.main``, which would turn Ctrl-C and closed pipes into failures of its own.
     """
-    if _COMPLETE in os.environ:
+    if COMPLETE in os.environ:
         from click.shell_completion import shell_complete
 
-        return shell_complete(group, {}, prog_name, _COMPLETE, os.environ[_COMPLETE])
+        return shell_complete(group, {}, prog_name, COMPLETE, os.environ[COMPLETE])
     if not args:
         args = ["--help"]
     try:
@@ -55,13 +50,9 @@ def run_group(args: Sequence[str], prog_name: str, reporting: Reporting) -> int:
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    lines = [f"deltaport {__version__}"]
-    for name in _COMPANIONS:
-        try:
-            found = metadata.version(name)  # reads a text file: importing torch takes seconds
-        except metadata.PackageNotFoundError:
-            found = "not installed"
-        lines.append(f"{name} {found}")
+    from .versions import versions
+
+    lines = [f"{name} {found or 'not installed'}" for name, found in versions().items()]
     write_text("\n".join(lines) + "\n")
     ctx.exit()
 
@@ -82,6 +73,8 @@ Examples:
   deltaport inspect Qwen3.5-0.8B
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport run qwen.engine -p "Once upon a time"
+  deltaport verify qwen.engine --against Qwen3.5-0.8B
+  deltaport bench qwen.engine
 """,
 )
 @click.option(
@@ -102,9 +95,9 @@ def group(reporting: Reporting, debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (export, run, inspect):
+for _command in (export, run, chat, inspect, bench, completion, verify):
     group.add_command(_command)
-for _command in (group, export, run, inspect):
+for _command in (group, export, run, chat, inspect, bench, completion, verify):
     _command.params.append(
         click.Option(
             ["-h", "--help"],

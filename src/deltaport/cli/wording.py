@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from deltaport.exporter.model_spec import ModelSpec, SparseMoeSpec
 
 from .formatting import plural
 
-__all__ = ["describe_layers", "describe_left_out", "describe_mlp"]
+__all__ = ["describe_layers", "describe_left_out", "describe_mlp", "describe_ops"]
 
 _LEFT_OUT = {
     "vision": "vision tower",
@@ -42,3 +43,11 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
         if count
     ]
     return ", ".join(parts) or "nothing"
+
+
+def describe_ops(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Nodes by domain: ``("ONNX", "12 x MatMul, 9 x Cast")``."""
+    domains: dict[str, list[str]] = {}
+    for row in rows:
+        domains.setdefault(row["domain"] or "ONNX", []).append(f"{row['nodes']} x {row['op']}")
+    return [(domain, ", ".join(ops)) for domain, ops in domains.items()]

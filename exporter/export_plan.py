@@ -1,0 +1,145 @@
+"""An engine to be: all that an export decides before it writes the first byte."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ml_dtypes import bfloat16
+
+from deltaport.exporter.checkpoint import Checkpoint
+from deltaport.exporter.copied_files import copied_files
+from deltaport.exporter.generation_config import eos_token_ids
+from deltaport.exporter.model_size import packed_bytes, parameter_shapes, stored_as_float32
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.weight_names import Binding, bind
+from deltaport.graph_passes.recipes.recipe import Recipe
+from deltaport.graph_passes.target_capabilities import TargetCapabilities
+from deltaport.state_layout import StateLayout
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["CheckedCheckpoint", "ExportEvents", "ExportPlan", "StorageDtype", "checked", "planned"]
+
+StorageDtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""How matrices are stored; ``auto`` keeps what the checkpoint stores."""
+
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(bfloat16),
+}
+
+
+@dataclass(frozen=True)
+class ExportEvents:
+    """Hooks for whoever shows progress: stages by name, then weight bytes as they are written."""
+
+    stage: Callable[[str], None] = lambda _: None
+    weights: Callable[[int], None] = lambda _: None
+    wrote: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class CheckedCheckpoint:
+    """A checkpoint of which every field and every tensor is accounted for.
+
+    ``weights`` is open within :func:`checked` only. ``storage`` is the dtype the engine stores
+    each parameter in.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    eos_token_ids: tuple[int, ...]
+    weights: Checkpoint
+    binding: Binding
+    storage: dict[str, np.dtype[Any]]
+
+    @property
+    def matrix_dtype(self) -> str:
+        """``bfloat16``, or ``bfloat16+float32`` if the matrices of a checkpoint differ."""
+        recipes = self.binding.recipes
+        matrices = {
+            dtype.name
+            for name, dtype in self.storage.items()
+            if not stored_as_float32(name, recipes[name].shape)
+        }
+        return "+".join(sorted(matrices))
+
+    @property
+    def not_exported(self) -> dict[str, int]:
+        """How many tensors are left out, by what they belong to."""
+        return {kind: len(names) for kind, names in self.binding.not_exported.items()}
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes the engine's file of weights will have, known before anything is traced."""
+        recipes = self.binding.recipes
+        return packed_bytes(
+            math.prod(recipes[name].shape) * dtype.itemsize for name, dtype in self.storage.items()
+        )
+
+
+@contextmanager
+def checked(
+    folder: Path, *, dtype: StorageDtype, accept_fields: Collection[str]
+) -> Iterator[CheckedCheckpoint]:
+    """Read and check a checkpoint folder, and keep it open for the block."""
+    spec = ModelSpec.from_checkpoint(folder, accept_fields=accept_fields)
+    end_tokens = eos_token_ids(folder, spec)
+    copied_files(folder)  # for what is wrong with them, before any work is done
+    with Checkpoint.open(folder) as weights:
+        binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
+        storage = {name: _storage(name, recipe, dtype) for name, recipe in binding.recipes.items()}
+        yield CheckedCheckpoint(folder, spec, end_tokens, weights, binding, storage)
+
+
+def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> np.dtype[Any]:
+    if stored_as_float32(name, recipe.shape):
+        return np.dtype(np.float32)
+    return recipe.dtype if dtype == "auto" else _NUMPY_DTYPES[dtype]
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """The finished graph, its weights still recipes over the checkpoint."""
+
+    checkpoint: CheckedCheckpoint
+    target: TargetCapabilities
+    model: ir.Model
+    layout: StateLayout
+
+    @property
+    def weight_sizes(self) -> list[int]:
+        """Bytes of every weight as it will be stored, in the order they will be written."""
+        from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
+
+        values = (value.const_value for value in self.model.graph.initializers.values())
+        return [tensor.nbytes for tensor in values if isinstance(tensor, RecipeTensor)]
+
+
+def planned(
+    checkpoint: CheckedCheckpoint, target: TargetCapabilities, events: ExportEvents
+) -> ExportPlan:
+    """Trace the model and run the passes of ``target`` over it."""
+    events.stage("tracing the model")
+    # Only now: torch and onnx take seconds to import, and what is wrong with a checkpoint should
+    # be said at once.
+    import torch
+
+    from deltaport.exporter.bind_weights import bind_weights
+    from deltaport.exporter.trace import trace
+    from deltaport.graph_passes.pipeline import default_pipeline
+
+    storage = checkpoint.storage
+    model, layout = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
+    bind_weights(model.graph, checkpoint.binding.recipes)
+    events.stage("running passes")
+    model = default_pipeline(layout, target)(model).model
+    return ExportPlan(checkpoint, target, model, layout)

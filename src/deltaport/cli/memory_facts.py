@@ -1,0 +1,106 @@
+"""What a context and a number of sequences need in memory, and whether the machine has it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltaport.errors import InputError
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.weight_memory import resident_weight_bytes
+from deltaport.state_layout import StateLayout
+
+__all__ = ["DEFAULT_CONTEXT", "Demand", "memory_facts"]
+
+DEFAULT_CONTEXT = 4096
+"""Tokens a sequence has unless the user says otherwise, or fewer where the model takes fewer."""
+
+_FLOAT32_BYTES = 4
+_MOST_BYTES = 10**21
+"""Far above any machine, far below what numbers for people, and for JSON, can hold."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the user wants to run: ``sequences`` of up to ``context`` tokens."""
+
+    context: int | None = None
+    sequences: int = 1
+
+    def context_for(self, spec: ModelSpec, source: Path) -> int:
+        """The context in tokens; ``InputError`` if the model does not take so many."""
+        if self.context is None:
+            return min(DEFAULT_CONTEXT, spec.max_positions)
+        if self.context > spec.max_positions:
+            raise InputError(
+                f"--context {self.context}: {source} takes 1 to {spec.max_positions} tokens; pass "
+                "a lower one"
+            )
+        return self.context
+
+
+def memory_facts(
+    spec: ModelSpec, layout: StateLayout, dtypes: Mapping[str, str], demand: Demand, source: Path
+) -> dict[str, Any]:
+    """Bytes of weights and, by kind, of the buffers a session holds when every sequence is full.
+
+    The tensors of a step and the libraries come on top; while a cache grows, so does the old one.
+    """
+    context = demand.context_for(spec, source)
+    weights = resident_weight_bytes(spec, dtypes)
+    state = _buffer_bytes(layout, demand.sequences, _capacity(context, demand.sequences))
+    if sum(state.values()) > _MOST_BYTES:
+        raise InputError(
+            f"{source}: the state of so many sequences of {context} tokens is larger than any "
+            "memory; pass lower --sequences or --context"
+        )
+    return {
+        "context": context,
+        "sequences": demand.sequences,
+        "weights": weights,
+        "state": state,
+        "total": weights + sum(state.values()),
+        "available": _available_bytes(),
+    }
+
+
+def _capacity(context: int, sequences: int) -> int:
+    """Tokens the caches of a session hold once a sequence of ``context`` tokens was run whole.
+
+    As ``Batch`` does: doubled from where it starts, with room for the padding of a whole step
+    where there are other sequences.
+    """
+    from deltaport.runtime.batch import INITIAL_CAPACITY, LARGEST_STEP
+
+    needed = context + (min(context, LARGEST_STEP) if sequences > 1 else 0)
+    capacity = min(INITIAL_CAPACITY, context)
+    while capacity < needed:
+        capacity *= 2
+    return capacity
+
+
+def _buffer_bytes(layout: StateLayout, sequences: int, capacity: int) -> dict[str, int]:
+    """Bytes by kind of state: two buffers for what is swapped, as for ``StateBuffers``."""
+    found = {"kv": 0, "conv": 0, "recurrent": 0}
+    for tensor in layout:
+        size = _FLOAT32_BYTES
+        for dim in tensor.concrete_shape(sequences, capacity):
+            size *= dim
+        found[tensor.kind] += 2 * size if tensor.update == "swap" else size
+    return found
+
+
+def _available_bytes() -> int | None:
+    """Memory the machine could give to a new process, where it says so."""
+    with suppress(OSError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        if found := re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE):
+            return int(found[1]) * 1024
+    with suppress(AttributeError, ValueError, OSError):  # not on every system
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -1,0 +1,72 @@
+"""What is the same about a model whatever it was read from, as plain JSON types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deltaport.exporter.model_size import (
+    active_parameter_count,
+    parameter_count,
+    parameter_shapes,
+    role_of,
+    state_bytes_per_sequence,
+    state_bytes_per_token,
+)
+from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.weight_memory import ITEM_BYTES
+from deltaport.state_layout import StateLayout
+
+from .memory_facts import Demand, memory_facts
+
+__all__ = ["Facts", "model_facts", "model_of"]
+
+Facts = dict[str, Any]
+
+
+def model_facts(
+    kind: str,
+    path: Path,
+    spec: ModelSpec,
+    dtypes: Mapping[str, str],
+    layout: StateLayout,
+    demand: Demand,
+) -> Facts:
+    """Layers, sizes, state and memory of a model whose parameters are stored as ``dtypes``."""
+    return {
+        "kind": kind,
+        "path": str(path),
+        "model": spec.to_json(),
+        "layers": {
+            kind: len(spec.layers_of(kind)) for kind in ("linear_attention", "full_attention")
+        },
+        "parameters": {"total": parameter_count(spec), "active": active_parameter_count(spec)},
+        "state": {
+            "bytes_per_sequence": state_bytes_per_sequence(spec),
+            "bytes_per_token": state_bytes_per_token(spec),
+        },
+        "max_positions": spec.max_positions,
+        "roles": _role_facts(spec, dtypes),
+        "memory": memory_facts(spec, layout, dtypes, demand, path),
+        "notes": [],
+    }
+
+
+def _role_facts(spec: ModelSpec, dtypes: Mapping[str, str]) -> list[Facts]:
+    """Parameters and bytes by role and dtype, the largest first."""
+    rows: dict[tuple[str, str], Facts] = {}
+    for name, shape in parameter_shapes(spec).items():
+        role, dtype, size = role_of(name), dtypes[name], math.prod(shape)
+        empty = {"role": role, "dtype": dtype, "tensors": 0, "parameters": 0, "bytes": 0}
+        row = rows.setdefault((role, dtype), empty)
+        row["tensors"] += 1
+        row["parameters"] += size
+        row["bytes"] += size * ITEM_BYTES[dtype]
+    return sorted(rows.values(), key=lambda row: -row["parameters"])
+
+
+def model_of(facts: Facts) -> ModelSpec:
+    """The specification the facts are about."""
+    return ModelSpec.from_json(facts["model"], source=facts["path"])

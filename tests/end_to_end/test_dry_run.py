@@ -1,0 +1,109 @@
+"""``export --dry-run``: says what the engine would be, and touches nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.command import deltaport, error_line, in_process, listing
+
+
+def facts(*arguments: str | Path) -> dict[str, Any]:
+    result = deltaport(*arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in keys}
+
+
+def test_figures_are_those_of_the_engine(checkpoint: Path, engine: Path) -> None:
+    planned = facts("export", checkpoint, "--dry-run", "-q")
+    real = facts("inspect", engine)
+    assert planned["kind"] == "engine (dry run)"
+    assert planned["path"] == str(checkpoint)
+    assert planned["seconds"] > 0
+    for document in (planned, real):
+        del document["memory"]["available"]  # changes from one moment to the next
+    own = ("kind", "path", "notes", "engine", "seconds")
+    assert without(planned, *own) == without(real, *own)
+
+    sizes = ("files", "bytes")
+    assert without(planned["engine"], *sizes) == without(real["engine"], *sizes)
+    files = {row["path"]: row["bytes"] for row in real["engine"]["files"]}
+    assert {row["path"]: row["bytes"] for row in planned["engine"]["files"]} == without(
+        files, "decoder.onnx"
+    )
+    assert planned["engine"]["bytes"] == sum(files.values()) - files["decoder.onnx"]
+
+
+def test_narrow_storage(single_layer: Path, tmp_path: Path) -> None:
+    narrow = ["--dtype", "bfloat16"]
+    planned = facts("export", single_layer, "--dry-run", "-q", *narrow)
+    deltaport("export", single_layer, "-o", tmp_path / "engine", "-q", *narrow)
+    real = facts("inspect", tmp_path / "engine")
+    assert planned["roles"] == real["roles"]
+    assert {row["dtype"] for row in real["roles"]} == {"float32", "bfloat16"}
+    sizes = [
+        row["bytes"]
+        for document in (planned, real)
+        for row in document["engine"]["files"]
+        if row["path"] == "decoder.onnx.data"
+    ]
+    assert sizes[0] == sizes[1] == (tmp_path / "engine" / "decoder.onnx.data").stat().st_size
+    assert "sizes are without decoder.onnx and manifest.json" in planned["notes"]
+
+
+@pytest.mark.parametrize("output", [None, "engine", "new/folder/engine"])
+def test_nothing_is_written(single_layer: Path, tmp_path: Path, output: str | None) -> None:
+    checkpoint = Path(shutil.copytree(single_layer, tmp_path / "checkpoint"))
+    there = tmp_path / "there"
+    there.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in (checkpoint, there, tmp_path)}
+    contents = listing(tmp_path)
+    where = [] if output is None else ["-o", there / output]
+    result = deltaport("export", checkpoint, "--dry-run", *where, cwd=there)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{where[1] if where else checkpoint}: engine (dry run)\n")
+    assert "graph: " in result.stdout
+    assert "memory for 1 sequence" in result.stdout
+    stages = [line.partition(" (")[0] for line in result.stderr.splitlines()]
+    assert stages == ["reading the checkpoint", "tracing the model", "running passes"]
+    assert listing(tmp_path) == contents
+    assert os.listdir(there) == []  # noqa: PTH208 - hidden ones, too
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_is_wrong_with_the_checkpoint_is_said(single_layer: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(single_layer, tmp_path / "checkpoint"))
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert "truncated" in error_line(deltaport("export", damaged, "--dry-run", "-q"))
+
+
+def test_what_is_wrong_with_the_output_is_said(
+    single_layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = error_line(deltaport("export", single_layer, "-o", single_layer, "--dry-run", "-q"))
+    assert "which the export reads" in line
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    asked = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
+    output = tmp_path / "not" / "there"
+    line = error_line(in_process("export", single_layer, "-o", output, "--dry-run", "-q"))
+    assert line.startswith(f"error: {output}: the engine needs 0.00 GB, the disk has 0.00 GB free")
+    assert asked == [tmp_path], "the disk the engine will be on"
+
+
+def test_without_it_an_output_is_required(single_layer: Path) -> None:
+    line = error_line(deltaport("export", single_layer, "-q"))
+    assert line == (
+        "error: Missing option '-o' / '--output'; for help, run 'deltaport export --help'"
+    )
