@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench clean
+.PHONY: help setup demo test lint format typecheck docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ typecheck: $(READY) ## check types, strictly
 	@ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/deltaport/*)) build/typing/deltaport/
 	@ln -sfn $(addprefix $(CURDIR)/,exporter graph_passes custom_ops runtime) build/typing/deltaport/
 	$(BIN)/mypy -p deltaport
+
+docs: $(READY) ## regenerate the pages that are made from code
+	$(BIN)/python -m tools.generate_docs
 
 bench: $(READY) ## measure what the documentation claims
 	$(BIN)/python -m benchmarks.export_memory

@@ -5,8 +5,10 @@ from deltaport.custom_ops.definitions.gated_attention import GATED_ATTENTION
 from deltaport.custom_ops.definitions.gated_delta_rule import GATED_DELTA_RULE
 from deltaport.custom_ops.definitions.op_definition import (
     BODY_OPSET,
+    DIMENSIONS,
     DOMAIN,
     DOMAIN_VERSION,
+    Attribute,
     OpDefinition,
     Port,
 )
@@ -16,11 +18,13 @@ __all__ = [
     "BODY_OPSET",
     "CAUSAL_CONV1D",
     "DEFINITIONS",
+    "DIMENSIONS",
     "DOMAIN",
     "DOMAIN_VERSION",
     "GATED_ATTENTION",
     "GATED_DELTA_RULE",
     "SPARSE_MOE",
+    "Attribute",
     "OpDefinition",
     "Port",
 ]

@@ -4,7 +4,7 @@ Source of the maths: ``Qwen3_5MoeAttention`` of ``transformers.models.qwen3_5_mo
 """
 
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
-from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
 __all__ = ["GATED_ATTENTION"]
 
@@ -149,5 +149,9 @@ GATED_ATTENTION = OpDefinition(
         Port("present_value", "float", "B,Hkv,capacity,D", "value cache with the new tokens"),
     ),
     body=BODY,
-    attributes={"norm_eps": 1e-6},
+    attributes={
+        "norm_eps": Attribute(
+            "float", "added to the mean square in the query and key norms", default=1e-6
+        )
+    },
 )

@@ -6,7 +6,7 @@ chunk-parallel WY form; ``torch_recurrent_gated_delta_rule`` of
 """
 
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
-from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
 __all__ = ["GATED_DELTA_RULE"]
 
@@ -277,5 +277,9 @@ GATED_DELTA_RULE = OpDefinition(
         Port("new_state", "float", "B,Hv,Dk,Dv", "state after the row's real tokens"),
     ),
     body=BODY,
-    attributes={"norm_eps": 1e-6},
+    attributes={
+        "norm_eps": Attribute(
+            "float", "added to the sum of squares in the l2 norms of queries and keys", default=1e-6
+        )
+    },
 )

@@ -14,7 +14,35 @@ DOMAIN_VERSION = OP_LIBRARY_VERSION
 BODY_OPSET = 24
 """Function bodies use standard ONNX of this opset and nothing else."""
 
-__all__ = ["BODY_OPSET", "DOMAIN", "DOMAIN_VERSION", "OpDefinition", "Port"]
+__all__ = [
+    "BODY_OPSET",
+    "DIMENSIONS",
+    "DOMAIN",
+    "DOMAIN_VERSION",
+    "Attribute",
+    "OpDefinition",
+    "Port",
+]
+
+DIMENSIONS = {
+    "B": "rows of the step: one sequence each",
+    "T": "tokens of the longest row of the step",
+    "C": "channels of the convolution",
+    "K": "taps of the convolution",
+    "Hk": "key heads of the delta rule",
+    "Hv": "value heads of the delta rule, a multiple of Hk",
+    "Dk": "width of a key of the delta rule",
+    "Dv": "width of a value of the delta rule",
+    "Hq": "query heads of the attention, a multiple of Hkv",
+    "Hkv": "key/value heads of the attention",
+    "D": "width of a head of the attention",
+    "R": "rotated components of a head, even and at most D",
+    "capacity": "tokens a key/value cache has room for",
+    "H": "width of a token, the hidden size",
+    "E": "experts",
+    "I": "width inside an expert",
+}
+"""What the dimensions in the shapes of ports are called."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +60,21 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """One attribute of an op, a ``float`` or an ``int``; without a default it is required."""
+
+    dtype: str
+    doc: str
+    default: int | float | None = None
+
+
+@dataclass(frozen=True)
 class OpDefinition:
     """An op: its ports, its exact meaning, and the standard-ONNX body that carries it out.
 
     ``body`` is ONNX textual syntax. It is at once the specification in executable form, the
     fallback where no kernel of ours is loaded, and the oracle kernels are tested against.
-    ``attributes`` maps each attribute to its default; ``None`` marks a required one.
+    ``attributes`` are by name.
     """
 
     name: str
@@ -45,16 +82,16 @@ class OpDefinition:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     body: str
-    attributes: dict[str, int | float | None] = field(default_factory=dict)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
 
     @cached_property
     def function(self) -> onnx.FunctionProto:
         """The body as a checked ``FunctionProto`` of domain :data:`DOMAIN`."""
         declared = [
             name
-            if default is None
-            else f"{name}: {'float' if isinstance(default, float) else 'int'} = {default}"
-            for name, default in self.attributes.items()
+            if attribute.default is None
+            else f"{name}: {attribute.dtype} = {attribute.default}"
+            for name, attribute in self.attributes.items()
         ]
         attributes = f"<{', '.join(declared)}> " if declared else ""
         text = (

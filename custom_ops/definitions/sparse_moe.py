@@ -5,7 +5,7 @@ Source of the maths: ``Qwen3_5MoeTopKRouter`` and ``Qwen3_5MoeExperts`` of
 """
 
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
-from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
+from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
 __all__ = ["SPARSE_MOE"]
 
@@ -96,5 +96,5 @@ SPARSE_MOE = OpDefinition(
     ),
     outputs=(Port("y", "float", "B,T,H", "combined experts, 0 where padded"),),
     body=BODY,
-    attributes={"top_k": None},
+    attributes={"top_k": Attribute("int", "experts each token is given to, 1 to E")},
 )

@@ -1,0 +1,1 @@
+"""Programs for working on deltaport; not installed with it."""
