@@ -17,6 +17,7 @@ from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.errors import EngineError
 from deltaport.package import Manifest, open_package
 from deltaport.runtime.arguments import integer
+from deltaport.threads import most_threads
 
 if TYPE_CHECKING:
     from deltaport.runtime.session import Session
@@ -47,7 +48,7 @@ class Engine:
         reading every file once to compare it with the manifest. Raises ``EngineError``.
         """
         if threads is not None:
-            integer("threads", threads)
+            integer("threads", threads, most=most_threads())
         root = Path(folder)
         manifest = open_package(root, checksums=checksums)
         if manifest.op_library_version > OP_LIBRARY_VERSION:

@@ -22,7 +22,7 @@ COMMAND = (sys.executable, "-m", "deltaport")
 
 def deltaport(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end, with pipes for stdout and stderr."""
-    defaults: dict[str, Any] = {"timeout": 120, "text": True, "encoding": "utf-8"}
+    defaults: dict[str, Any] = {"timeout": 300, "text": True, "encoding": "utf-8"}
     if "input" not in options:
         defaults["stdin"] = subprocess.DEVNULL
     command = [*options.pop("command", COMMAND), *map(str, arguments)]

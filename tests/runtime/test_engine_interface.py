@@ -31,7 +31,7 @@ def test_a_good_engine_opens(tmp_path: Path, threads: int | None, checksums: boo
     assert greedy(engine.session(), [[3, 4]], new=3) == [toy_tokens([3, 4], 3)]
 
 
-@pytest.mark.parametrize("threads", [0, -1])
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
 def test_threads_are_checked_first(tmp_path: Path, threads: int) -> None:
     with pytest.raises(InputError, match="threads is"):
         Engine.open(tmp_path / "nowhere", threads=threads)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from deltaport.threads import most_threads
+
 __all__ = [
     "accept_fields_option",
     "context_option",
@@ -29,8 +31,20 @@ def engine_argument(command: Command) -> Command:
 def threads_option(command: Command) -> Command:
     """``--threads``, as ``threads``."""
     return click.option(
-        "--threads", type=click.IntRange(min=1), help="Compute threads. By default one a core."
+        "--threads",
+        metavar="N",
+        type=click.IntRange(min=1),
+        callback=_check_threads,
+        help="Compute threads. By default one a core.",
     )(command)
+
+
+def _check_threads(_: click.Context, __: click.Parameter, threads: int | None) -> int | None:
+    if threads is not None and threads > most_threads():
+        raise click.BadParameter(
+            f"{threads} is more than this machine can use; expected 1 to {most_threads()}"
+        )
+    return threads
 
 
 def context_option(command: Command) -> Command:
