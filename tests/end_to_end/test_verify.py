@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
+import os
 import re
 import shutil
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
 from deltaport.decoder_interface import tap_names
 from deltaport.exporter.export import export_checkpoint
 from deltaport.text import TextTokenizer
+from deltaport.verify import VerifyEvents, verify_engine
+from deltaport.verify.open_oracle import open_oracle
+from deltaport.verify.oracle import Oracle
 from tests.checkpoints import CORPUS, save_checkpoint
 from tests.end_to_end.command import deltaport, error_line, in_process
 from tests.end_to_end.engine_surgery import change_weight, narrow_state, vouch
@@ -55,6 +66,24 @@ def verified(engine: Path, checkpoint: Path, *options: str | Path, status: int) 
     document: dict[str, Any] = json.loads(result.stdout)
     assert document["equal"] == (status == 0)
     return document
+
+
+def test_a_router_that_ties_is_no_fault(tmp_path: Path) -> None:
+    """Two experts whose router rows are a rounding apart, one way in the engine, the other here."""
+    ours = save_checkpoint(tmp_path / "ours", seed=3, num_experts=4)
+    theirs = shutil.copytree(ours, tmp_path / "theirs")
+    name = "model.layers.0.mlp.gate.weight"
+    for folder, factors in ((ours, (1.0, 1 + 1e-6)), (theirs, (1 + 1e-6, 1.0))):
+        weights = load_file(folder / "model.safetensors")
+        row = weights[name][0].clone()
+        weights[name][0], weights[name][1] = row * factors[0], row * factors[1]
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    export_checkpoint(ours, tmp_path / "engine")
+    report = verified(tmp_path / "engine", theirs, "--layers", status=0)
+    assert re.search(r"tolerance, up to router ties in \d of 8 prompts$", report["verdict"])
+    assert any("experts are" in note for note in report["notes"])
+    assert report["layers"]["departure"] is None
+    assert max(p["runs"]["whole"]["logit_error"] for p in report["prompts"]) > 1e-3
 
 
 @pytest.mark.parametrize("oracle", ["transformers", "eager"])
@@ -259,6 +288,33 @@ def test_what_people_see(altered: Path, checkpoint: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["drift.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "row"), [("model.embed_tokens.weight", "embedding"), ("model.norm.weight", "logits")]
+)
+def test_the_row_that_departs_is_marked(
+    altered: Path, checkpoint: Path, name: str, row: str
+) -> None:
+    scale(name, 1.01)(altered)
+    result = in_process("verify", altered, "--against", checkpoint, "-q", "--layers", *BRIEF)
+    assert result.returncode == 3
+    [marked] = [line for line in result.stdout.splitlines() if line.endswith("<-- departs")]
+    assert marked.split()[0] == row
+
+
+def test_a_plot_that_cannot_be_written_costs_no_report(
+    engine: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    plot = tmp_path / "drift.png"
+    result = in_process("verify", engine, "--against", checkpoint, "-q", "--plot", plot, *BRIEF)
+    assert result.returncode == 2
+    assert result.stdout.endswith("equal to deltaport's eager modules within tolerance\n")
+    assert result.stderr == f"error: {plot}: cannot be written: {os.strerror(errno.ENOSPC)}\n"
+
+
 def test_without_layers_it_says_how_to_look(altered: Path, checkpoint: Path) -> None:
     swap_experts(altered)
     result = in_process("verify", altered, "--against", checkpoint, "-q", *BRIEF)
@@ -367,6 +423,59 @@ def test_without_transformers_the_eager_modules_judge(
     monkeypatch.setattr("deltaport.verify.open_oracle.find_spec", lambda name: None)
     report = verified(engine, checkpoint, "--ids", "1,2", status=0)
     assert report["oracle"] == "deltaport's eager modules"
+
+
+def test_what_transformers_cannot_run_is_said(tmp_path: Path) -> None:
+    """Its cache refuses a model without full attention."""
+    checkpoint = save_checkpoint(
+        tmp_path / "checkpoint", kind="dense", num_hidden_layers=1, layer_types=["linear_attention"]
+    )
+    engine, prompt = tmp_path / "engine", ("--ids", "1,2", "-n", "1")
+    export_checkpoint(checkpoint, engine)
+    line = TestRefusals.refused(engine, "--against", checkpoint, *prompt)
+    assert re.search(r"transformers \S+ cannot run it: .*; compare with --oracle eager$", line)
+    verified(engine, checkpoint, *prompt, "--oracle", "eager", status=0)
+
+
+def test_a_transformers_that_does_not_know_the_model(
+    engine: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = SimpleNamespace(__version__="4.40.0", utils=transformers.utils)
+    monkeypatch.setattr("deltaport.verify.transformers_oracle.transformers", old)
+    line = TestRefusals.refused(engine, "--against", checkpoint, "--ids", "1")
+    assert "transformers 4.40.0 cannot load it: " in line
+    assert line.endswith("; compare with --oracle eager")
+
+
+@pytest.mark.parametrize("oracle", ["transformers", "eager"])
+def test_the_oracle_has_left_memory_when_the_engine_comes(
+    engine: Path, checkpoint: Path, oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+    alive: dict[str, int] = {}
+
+    def opened(*arguments: Any) -> Oracle:
+        judge = open_oracle(*arguments)
+        [model] = [value for value in vars(judge).values() if isinstance(value, torch.nn.Module)]
+        models.append(weakref.ref(model))
+        return judge
+
+    def stage(name: str) -> None:
+        alive[name] = sum(model() is not None for model in models)
+
+    # By its name the module is hidden behind the function.
+    monkeypatch.setattr(sys.modules[verify_engine.__module__], "open_oracle", opened)
+    gc.disable()  # which might come by in time by chance
+    try:
+        verify_engine(
+            engine, checkpoint, ids=[1], new_tokens=0, oracle=oracle, events=VerifyEvents(stage)
+        )
+    finally:
+        gc.enable()
+    *_, of_oracle, of_engine = alive.items()
+    assert of_oracle[0].startswith("running ")
+    assert of_oracle[1] == 1
+    assert of_engine == ("running the engine", 0)
 
 
 def test_a_model_larger_than_the_machine_is_refused_before_it_is_loaded(

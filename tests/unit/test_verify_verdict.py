@@ -36,7 +36,8 @@ GREEDY = np.array([[0.0, 5.0, 1.0], [2.0, 0.0, 7.0]], np.float32)
 def reference(**changes: Any) -> Reference:
     state = {name: np.ones((1, 2), np.float32) for name in ("past.0.r", "past.0.c")}
     margins = np.full(3, 0.5, np.float32)
-    return replace(Reference(LOGITS, state, {}, margins, [1, 2], GREEDY), **changes)
+    like = Reference(LOGITS, state, {}, margins, [1, 2], GREEDY, margins[:2])
+    return replace(like, **changes)
 
 
 def run(like: Reference, **changes: Any) -> EngineRun:
@@ -181,19 +182,55 @@ class TestGreedy:
 class TestRouterTies:
     TIED = np.array([0.5, 5e-5, 0.2], np.float32)
 
-    def test_one_before_the_damage_is_told_and_still_differs(self) -> None:
+    def test_where_results_first_part_it_excuses_all_that_follows(self) -> None:
         like = reference(margins=self.TIED)
-        result = compared(like, whole=run(like, logits=shifted(LOGITS, 2, 1.0)))
-        assert len(result.differences) == 1
+        other = shifted(shifted(LOGITS, 1, 1.0), 2, 2.0)
+        state = {name: value + 1 for name, value in like.state.items()}
+        flipped = run(like, logits=other, state=state, greedy=[0, 0])
+        result = compared(like, whole=flipped, chunked=flipped)
+        assert result.differences == ()
+        assert result.router_tied
         assert "at token 2 two experts are 5.0e-05 apart" in result.notes[0]
+        assert (result.router_margin_token, result.runs[WHOLE].tie) == (1, True)
         assert result.router_margin == pytest.approx(5e-5)
-        assert result.router_margin_token == 1
+        verdict = report_of(result, compared(reference())).verdict()
+        assert verdict == (
+            "equal to an oracle within tolerance, up to router ties in 1 of 2 prompts"
+        )
 
-    def test_one_after_the_damage_explains_nothing(self) -> None:
+    @pytest.mark.parametrize("token", [0, 2])
+    def test_anywhere_else_it_explains_nothing(self, token: int) -> None:
         like = reference(margins=self.TIED)
-        result = compared(like, whole=run(like, logits=shifted(LOGITS, 0, 1.0)))
+        result = compared(like, whole=run(like, logits=shifted(LOGITS, token, 1.0)))
         assert len(result.differences) == 1
-        assert result.notes == ()
+        assert (result.router_tied, result.notes) == (False, ())
+
+    def test_it_excuses_no_state_whose_logits_are_right(self) -> None:
+        like = reference(margins=self.TIED)
+        state = {name: value + 1 for name, value in like.state.items()}
+        assert len(compared(like, whole=run(like, state=state)).differences) == 2
+
+    def test_one_run_that_ties_excuses_no_other(self) -> None:
+        like = reference(margins=self.TIED)
+        result = compared(
+            like,
+            whole=run(like, logits=shifted(LOGITS, 1, 1.0)),
+            chunked=run(like, logits=shifted(LOGITS, 0, 1.0)),
+        )
+        assert [found.where for found in result.differences] == ["story, in chunks"]
+
+    def test_no_expert_gives_what_is_no_number(self) -> None:
+        like = reference(margins=self.TIED)
+        result = compared(like, whole=run(like, logits=shifted(LOGITS, 1, np.nan)))
+        assert len(result.differences) == 1
+
+    @pytest.mark.parametrize(("token", "excused"), [(0, False), (1, True)])
+    def test_while_continuing(self, token: int, excused: bool) -> None:
+        like = reference(greedy_margins=self.TIED[:2])
+        other = run(like, greedy_logits=shifted(GREEDY, token, 1.0), greedy=[1, 0])
+        result = compared(like, chunked=other)
+        assert (result.differences == ()) == result.router_tied == excused
+        assert ("while greedy tokens are chosen" in " ".join(result.notes)) == excused
 
     def test_without_a_difference_there_is_nothing_to_explain(self) -> None:
         assert compared(reference(margins=self.TIED)).notes == ()

@@ -56,6 +56,7 @@ Examples:
     "--tokens",
     default=32,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=0),
     help="Continue every prompt greedily by so many tokens.",
 )
@@ -143,16 +144,16 @@ def verify(
             accept_fields=accept_fields,
             events=VerifyEvents(progress.begin, progress.expect, progress.advance),
         )
-    if plot is not None:
-        from deltaport.verify.drift_plot import draw
-
-        draw(report, plot)
     if as_json:
         from .console import write_json
 
         write_json(report.to_json())
     else:
         print_report(report)
+    if plot is not None:  # last: a disk that is full by now takes nothing but the picture
+        from deltaport.verify.drift_plot import draw
+
+        draw(report, plot)
     if not report.equal:
         ctx.exit(_DIFFERS)
 

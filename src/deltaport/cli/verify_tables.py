@@ -65,16 +65,25 @@ def _prompt_row(result: PromptResult, kinds: list[str]) -> tuple[str, ...]:
         f"{100 * min(run.top1 for run in runs):.1f} %",
         f"{greedy.matched}/{greedy.of}{' tie' if greedy.tie else ''}",
         *(f"{max(run.state[kind] for run in runs):.1e}" for kind in kinds),
-        f"{result.router_margin:.1e}",
+        f"{result.router_margin:.1e}{' tie' if result.router_tied else ''}",
     )
 
 
 def _print_layers(layers: Layers) -> None:
+    from deltaport.verify.drift import AT_EMBEDDING
     from deltaport.verify.engine_run import CHUNKED, WHOLE
 
+    found = layers.departure
+
+    def mark(here: bool) -> str:
+        return "<-- departs" if here else ""
+
+    before = found is not None and found.part == AT_EMBEDDING
+    after = found is not None and found.layer is None and not before
     whole, chunked = layers.drift[WHOLE], layers.drift[CHUNKED]
     rows = [("layer", "mixer", "after it", "after feed-forward", "state", "in chunks", "")]
-    rows.append(("embedding", "", f"{whole.embedded:.1e}", "", "", f"{chunked.embedded:.1e}", ""))
+    embedded = (f"{whole.embedded:.1e}", "", "", f"{chunked.embedded:.1e}")
+    rows.append(("embedding", "", *embedded, mark(before)))
     for i, (kind, once, again) in enumerate(
         zip(layers.kinds, whole.layers, chunked.layers, strict=True)
     ):
@@ -86,10 +95,11 @@ def _print_layers(layers: Layers) -> None:
                 f"{once.output:.1e}",
                 f"{max(once.state.values()):.1e}",
                 f"{max(again.mixed, again.output, *again.state.values()):.1e}",
-                "<-- departs" if layers.departure and layers.departure.layer == i else "",
+                mark(found is not None and found.layer == i),
             )
         )
-    rows.append(("logits", "", f"{whole.logits:.1e}", "", "", f"{chunked.logits:.1e}", ""))
+    logits = (f"{whole.logits:.1e}", "", "", f"{chunked.logits:.1e}")
+    rows.append(("logits", "", *logits, mark(after)))
     print_table("errors layer by layer, largest of all prompts", rows)
 
 

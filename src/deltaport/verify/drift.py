@@ -14,7 +14,10 @@ from deltaport.verify.compare import state_errors, token_errors
 from deltaport.verify.engine_run import EngineRun
 from deltaport.verify.oracle import Array, Reference
 
-__all__ = ["Departure", "Drift", "LayerDrift", "locate", "measure", "worst"]
+__all__ = ["AT_EMBEDDING", "Departure", "Drift", "LayerDrift", "locate", "measure", "worst"]
+
+AT_EMBEDDING = "at the embedding"
+"""The ``part`` of the one departure that comes before all layers."""
 
 JUMP = 8.0
 """Growth, over what comes in, that no sound layer gives an error.
@@ -145,7 +148,7 @@ def _first(places: list[_Place]) -> _Place | None:
 
 def _places(drift: Drift, bounds: Bounds, spec: ModelSpec, *, carried: str) -> Iterator[_Place]:
     """Every place in order. A mixer's error is the larger of its state's and its output's."""
-    yield _Place(0, None, "at the embedding", drift.embedded, 0.0, bounds.stream)
+    yield _Place(0, None, AT_EMBEDDING, drift.embedded, 0.0, bounds.stream)
     before = drift.embedded
     feed_forward = f"feed-forward ({'sparse MoE' if spec.is_moe else 'dense'})"
     for i, (layer, kind) in enumerate(zip(drift.layers, spec.layer_kinds, strict=True)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltaport.errors import InputError, OutputError
 from deltaport.verify.bounds import Bounds
-from deltaport.verify.drift import Departure, Drift
+from deltaport.verify.drift import AT_EMBEDDING, Departure, Drift
 from deltaport.verify.report import Layers, Report
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _draw_departure(axes: Axes, departure: Departure, count: int) -> None:
         x = departure.layer + (0.5 if departure.part.startswith("feed-forward") else 0.0)
         text = f"layer {departure.layer}\n{departure.part}"
     else:
-        x = _embedding_at(count) if departure.part == "at the embedding" else float(count)
+        x = _embedding_at(count) if departure.part == AT_EMBEDDING else float(count)
         text = departure.part.removeprefix("at the ")
     _, (y,) = _points([(x, departure.error)])
     right = x > count / 2

@@ -47,36 +47,37 @@ class EagerOracle:
     def run(self, tokens: Sequence[int], *, new_tokens: int) -> Reference:
         """See :class:`deltaport.verify.oracle.Oracle`."""
         n, spec = len(tokens), self._decoder.spec
-        self._router_logits.clear()
         logits, state, taps = self._step(
             tokens, 0, self._decoder.initial_state(1, n + max(new_tokens, 1))
         )
-        mlp = spec.mlp
-        top_k = mlp.top_k if isinstance(mlp, SparseMoeSpec) else 0
-        margins = smallest_margins([x[0].numpy() for x in self._router_logits], top_k, n)
+        margins = self._margins(n)
         # Copies of what the state is now: the continuation goes on with these very tensors.
         seen = {
             tensor.input: np.array((value[:, :, :n] if tensor.kind == "kv" else value).numpy())
             for tensor, value in zip(self._layout, state, strict=True)
         }
         read = n
+        following_margins = [margins[-1:]]
 
         def step(token: int) -> Array:
             nonlocal state, read
             following, state, _ = self._step([token], read, state)
             read += 1
+            following_margins.append(self._margins(1))
             last: Array = following[-1]
             return last
 
         greedy, greedy_logits = continue_greedily(logits[-1], step, new_tokens)
         names = tap_names(spec.num_layers)
         by_name = {name: tap[0].numpy() for name, tap in zip(names, taps, strict=True)}
-        return Reference(logits, seen, by_name, margins, greedy, greedy_logits)
+        greedy_margins = np.concatenate(following_margins)[:new_tokens]
+        return Reference(logits, seen, by_name, margins, greedy, greedy_logits, greedy_margins)
 
     def _step(
         self, tokens: Sequence[int], past: int, state: DecoderState
     ) -> tuple[Array, DecoderState, list[Tensor]]:
         n = len(tokens)
+        self._router_logits.clear()
         positions = torch.arange(past, past + n).expand(3, 1, n)
         logits, state, taps = self._decoder.step(
             torch.tensor([list(tokens)]),
@@ -87,6 +88,12 @@ class EagerOracle:
             state,
         )
         return logits.numpy(), state, taps
+
+    def _margins(self, tokens: int) -> Array:
+        """Of the last step."""
+        mlp = self._decoder.spec.mlp
+        top_k = mlp.top_k if isinstance(mlp, SparseMoeSpec) else 0
+        return smallest_margins([x[0].numpy() for x in self._router_logits], top_k, tokens)
 
     def _note_router(self, module: nn.Module, _: object, output: Tensor) -> None:
         self._router_logits.append(output)

@@ -22,7 +22,8 @@ class Reference:
     [1,...] in its layouts, caches [1,Hkv,n,D]; ``taps`` [n,H] by ``tap_names``; ``margins`` [n],
     each token's smallest gap over the layers between the router logits of the last expert chosen
     and the first not chosen, infinite without routers. ``greedy`` are the tokens that follow, and
-    ``greedy_logits`` [len(greedy),V] what they were picked from.
+    ``greedy_logits`` [len(greedy),V] what they were picked from, and ``greedy_margins``
+    [len(greedy)] the margins of the tokens after which those logits came.
     """
 
     logits: Array
@@ -31,6 +32,7 @@ class Reference:
     margins: Array
     greedy: list[int]
     greedy_logits: Array
+    greedy_margins: Array
 
 
 class Oracle(Protocol):

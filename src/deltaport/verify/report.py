@@ -59,7 +59,9 @@ class Report:
     def verdict(self) -> str:
         """One line: equal, or the worst of every kind of difference."""
         if self.equal:
-            return f"equal to {self.oracle} within tolerance"
+            ties = sum(prompt.router_tied for prompt in self.prompts)
+            but = f", up to router ties in {ties} of {len(self.prompts)} prompts" if ties else ""
+            return f"equal to {self.oracle} within tolerance{but}"
         worst: dict[str, Difference] = {}
         for found in self.differences:
             known = worst.get(found.what)
@@ -121,6 +123,7 @@ def _prompt_json(result: PromptResult) -> dict[str, Any]:
         "runs": {cut: asdict(run) for cut, run in result.runs.items()},
         "greedy": asdict(result.greedy),
         "router_margin": result.router_margin,
+        "router_tied": result.router_tied,
         "router_margin_token": result.router_margin_token,
     }
 

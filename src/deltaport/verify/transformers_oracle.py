@@ -26,6 +26,7 @@ class TransformersOracle:
     """A checkpoint loaded by transformers; hooks on its modules read what it does not return."""
 
     def __init__(self, checkpoint: Path, spec: ModelSpec, rounded_to: str | None = None) -> None:
+        self._checkpoint = checkpoint
         self._spec = spec
         self._model = _load(checkpoint, spec)
         if rounded_to is not None:
@@ -56,7 +57,7 @@ class TransformersOracle:
     @torch.no_grad()
     def run(self, tokens: Sequence[int], *, new_tokens: int) -> Reference:
         """See :class:`deltaport.verify.oracle.Oracle`."""
-        with _quiet_transformers():
+        with _refusals(self._checkpoint, "run"), _quiet_transformers():
             return self._run(tokens, new_tokens)
 
     def _run(self, tokens: Sequence[int], new_tokens: int) -> Reference:
@@ -70,15 +71,20 @@ class TransformersOracle:
         state = _state(cache)
         logits: Array = out.logits[0].float().numpy()
 
+        following_margins = [margins[-1:]]
+
         def step(token: int) -> Array:
+            self._router_logits.clear()
             out = self._model(
                 input_ids=torch.tensor([[token]]), past_key_values=cache, use_cache=True
             )
+            following_margins.append(self._margins(1))
             following: Array = out.logits[0, -1].float().numpy()
             return following
 
         greedy, greedy_logits = continue_greedily(logits[-1], step, new_tokens)
-        return Reference(logits, state, taps, margins, greedy, greedy_logits)
+        greedy_margins = np.concatenate(following_margins)[:new_tokens]
+        return Reference(logits, state, taps, margins, greedy, greedy_logits, greedy_margins)
 
     def _note_router(self, module: nn.Module, _: object, output: tuple[Tensor, ...]) -> None:
         self._router_logits.append(output[0])
@@ -92,25 +98,29 @@ class TransformersOracle:
 def _load(checkpoint: Path, spec: ModelSpec) -> Any:
     """The checkpoint's class with a language-model head, whatever ``architectures`` says."""
     stem = "Qwen3_5Moe" if spec.is_moe else "Qwen3_5"
-    loader = getattr(
-        transformers, f"{stem}{'ForConditionalGeneration' if spec.wrapped else 'ForCausalLM'}"
-    )
+    name = f"{stem}{'ForConditionalGeneration' if spec.wrapped else 'ForCausalLM'}"
+    with _refusals(checkpoint, "load"), _quiet_transformers():
+        model = getattr(transformers, name).from_pretrained(  # absent from an old transformers
+            checkpoint,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    return model.eval()
+
+
+@contextmanager
+def _refusals(checkpoint: Path, what: str) -> Iterator[None]:
+    """``CheckpointError`` for what transformers cannot do; it raises classes of many kinds."""
     try:
-        with _quiet_transformers():
-            model = loader.from_pretrained(
-                checkpoint,
-                dtype=torch.float32,
-                attn_implementation="eager",
-                use_safetensors=True,
-                local_files_only=True,
-            )
-    except Exception as error:  # transformers raises classes of many kinds
+        yield
+    except Exception as error:
         said = one_line((str(error).strip().splitlines() or [type(error).__name__])[0])
         raise CheckpointError(
-            f"{checkpoint}: transformers {transformers.__version__} cannot load it: {said}; "
-            "compare with --oracle eager"
+            f"{checkpoint}: transformers {transformers.__version__} cannot {what} it: "
+            f"{said.rstrip('.')}; compare with --oracle eager"
         ) from error
-    return model.eval()
 
 
 @contextmanager

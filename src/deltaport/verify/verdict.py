@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deltaport.numerics import relative_error
 from deltaport.state_layout import StateLayout
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.compare import (
@@ -36,13 +36,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class RunErrors:
-    """How far one run is from the oracle's. ``first_bad_token`` is the first out of bounds."""
+    """How far one run is from the oracle's.
+
+    ``first_bad_token`` is the first out of bounds; ``tie``: there a router nearly ties, so that
+    rounding within bounds may choose another expert, and both sides are right from there on.
+    """
 
     logit_error: float
     kl_mean: float
     kl_max: float
     top1: float
     first_bad_token: int | None
+    tie: bool
     state: Mapping[str, float]
     """Largest error by kind of state."""
 
@@ -51,13 +56,15 @@ class RunErrors:
 class Greedy:
     """The greedy continuation. ``tie``: where it first departs, rounding decides.
 
-    ``logit_error`` is over the logits behind all tokens up to that place.
+    ``logit_error`` is over the logits behind all tokens up to that place. ``router_tie``: where
+    they are first out of bounds, a router nearly ties.
     """
 
     matched: int
     of: int
     logit_error: float
     tie: bool
+    router_tie: bool
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,11 @@ class PromptResult:
     router_margin_token: int
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
+
+    @property
+    def router_tied(self) -> bool:
+        """Whether results part at a router's near-tie, and are not judged from there on."""
+        return self.greedy.router_tie or any(run.tie for run in self.runs.values())
 
 
 def compare_prompt(
@@ -89,27 +101,41 @@ def compare_prompt(
     differences = [
         found
         for cut, run in errors.items()
+        if not run.tie
         for found in _run_differences(run, bounds, f"{prompt.name}, {cut}")
     ]
-    differences += _greedy_differences(greedy, bounds, prompt.name)
+    if not errors[CHUNKED].tie:  # what follows a tie is not judged either
+        differences += _greedy_differences(greedy, bounds, prompt.name)
     token = int(reference.margins.argmin())
     margin = float(reference.margins[token])
+    notes = _notes(prompt.name, errors, greedy, reference)
+    return PromptResult(prompt, errors, greedy, margin, token, tuple(differences), tuple(notes))
+
+
+def _notes(
+    name: str, errors: Mapping[str, RunErrors], greedy: Greedy, reference: Reference
+) -> list[str]:
+    """What is out of bounds and yet no fault."""
     notes = []
     if greedy.tie:
         notes.append(
-            f"{prompt.name}: greedy token {greedy.matched + 1} differs where the oracle's two best "
+            f"{name}: greedy token {greedy.matched + 1} differs where the oracle's two best "
             "are so close that rounding within bounds decides; that is no fault"
         )
-    tied = np.flatnonzero(reference.margins < bounds.router_tie)
-    bad = [run.first_bad_token for run in errors.values() if run.first_bad_token is not None]
-    if differences and tied.size and (not bad or tied[0] <= min(bad)):
-        first = int(tied[0])
+    parted = (run.first_bad_token for run in errors.values() if run.tie)
+    tied = min((token for token in parted if token is not None), default=None)
+    if tied is not None:
         notes.append(
-            f"{prompt.name}: at token {first + 1} two experts are {reference.margins[first]:.1e} "
-            "apart for the router, so rounding may choose either, and results may rightly differ "
-            "from there on; try another text"
+            f"{name}: at token {tied + 1} two experts are {reference.margins[tied]:.1e} "
+            "apart for the router, so that rounding may choose either; what comes before was "
+            "judged, what comes after was not"
         )
-    return PromptResult(prompt, errors, greedy, margin, token, tuple(differences), tuple(notes))
+    elif greedy.router_tie:
+        notes.append(
+            f"{name}: two experts are within rounding of each other for the router while greedy "
+            "tokens are chosen; those before were judged, those after were not"
+        )
+    return notes
 
 
 def _run_errors(
@@ -117,6 +143,7 @@ def _run_errors(
 ) -> RunErrors:
     per_token = token_errors(run.logits, reference.logits)
     bad = np.flatnonzero(per_token > bounds.logits)
+    first = int(bad[0]) if bad.size else None
     divergence = kl_divergence(reference.logits, run.logits)
     by_kind: dict[str, float] = {}
     errors = state_errors(layout, run.state, reference.state)
@@ -127,9 +154,18 @@ def _run_errors(
         kl_mean=float(divergence.mean()),
         kl_max=float(divergence.max()),
         top1=top1_agreement(run.logits, reference.logits),
-        first_bad_token=int(bad[0]) if bad.size else None,
+        first_bad_token=first,
+        tie=first is not None and _router_ties(reference.margins, per_token, first, bounds),
         state=by_kind,
     )
+
+
+def _router_ties(margins: Array, errors: NDArray[np.float64], at: int, bounds: Bounds) -> bool:
+    """Whether another expert may explain that results first part ``at`` this token.
+
+    Whatever another expert gives is a number.
+    """
+    return bool(margins[at] < bounds.router_tie and np.isfinite(errors[at]))
 
 
 def _run_differences(run: RunErrors, bounds: Bounds, where: str) -> list[Difference]:
@@ -145,13 +181,21 @@ def _run_differences(run: RunErrors, bounds: Bounds, where: str) -> list[Differe
 def _greedy(run: EngineRun, reference: Reference, bounds: Bounds) -> Greedy:
     count = len(reference.greedy)
     if not count:
-        return Greedy(0, 0, 0.0, tie=False)
+        return Greedy(0, 0, 0.0, tie=False, router_tie=False)
     matched = match_length(run.greedy, reference.greedy)
     # As long as the tokens are the same, so is what both have read.
     same = min(matched + 1, count)
-    error = relative_error(run.greedy_logits[:same], reference.greedy_logits[:same])
-    tie = matched < count and _is_tie(reference.greedy_logits[matched], run.greedy[matched], bounds)
-    return Greedy(matched, count, error, tie=tie)
+    errors = token_errors(run.greedy_logits[:same], reference.greedy_logits[:same])
+    bad = np.flatnonzero(errors > bounds.logits)
+    return Greedy(
+        matched,
+        count,
+        float(errors.max()),
+        tie=matched < count
+        and _is_tie(reference.greedy_logits[matched], run.greedy[matched], bounds),
+        router_tie=bool(bad.size)
+        and _router_ties(reference.greedy_margins, errors, int(bad[0]), bounds),
+    )
 
 
 def _is_tie(logits: Array, chosen: int, bounds: Bounds) -> bool:
@@ -164,6 +208,8 @@ def _is_tie(logits: Array, chosen: int, bounds: Bounds) -> bool:
 
 
 def _greedy_differences(greedy: Greedy, bounds: Bounds, where: str) -> list[Difference]:
+    if greedy.router_tie:
+        return []
     found = []
     if not greedy.logit_error <= bounds.logits:
         found.append(

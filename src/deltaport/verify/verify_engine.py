@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from deltaport.errors import InputError
@@ -102,15 +104,16 @@ def verify_engine(
     for prompt in prompts:
         pairs.append((prompt, judge.run(prompt.tokens, new_tokens=new_tokens)))
         events.done(1)
-    del judge  # a large model leaves memory before the engine comes
+    del judge  # a large model leaves memory before the engine comes ...
+    gc.collect()  # ... at once: hooks and the modules they are on refer to each other
 
     _begin(events, "running the engine", prompts)
     results = _results(engine, pairs, bounds, new_tokens, threads, events)
     found = None
     if layers:
         _begin(events, "looking inside the engine", prompts)
-        equal = not any(result.differences for result in results)
-        found = _layers(engine, manifest, spec, pairs, bounds, threads, events, equal=equal)
+        differs = [bool(result.differences) for result in results]
+        found = _layers(engine, manifest, spec, pairs, differs, bounds, threads, events)
     return Report(
         engine=str(engine),
         checkpoint=str(against),
@@ -185,13 +188,16 @@ def _layers(
     manifest: Manifest,
     spec: ModelSpec,
     pairs: Pairs,
+    differs: Sequence[bool],
     bounds: Bounds,
     threads: int | None,
     events: VerifyEvents,
-    *,
-    equal: bool,
 ) -> Layers:
-    """Errors layer by layer, the largest of all prompts, for every way to cut them."""
+    """Errors layer by layer, the largest of all prompts, for every way to cut them.
+
+    Where the engine departs is told from the prompts in which it ``differs``: in others it may be
+    out of bounds by a router's tie.
+    """
     tapped = TappedEngine.tap(
         engine,
         manifest,
@@ -206,6 +212,9 @@ def _layers(
             taps = tapped.take_taps()
             drifts[cut].append(measure(manifest.state, taps, run, reference))
         events.done(1)
+    departure = None
+    if any(differs):
+        whole, chunked = (worst(list(compress(drifts[cut], differs))) for cut in (WHOLE, CHUNKED))
+        departure = locate(whole, chunked, bounds, spec)
     drift = {cut: worst(found) for cut, found in drifts.items()}
-    departure = None if equal else locate(drift[WHOLE], drift[CHUNKED], bounds, spec)
     return Layers(spec.layer_kinds, drift, departure)
