@@ -156,6 +156,13 @@ class AtomicFolder:
                 while self._made_parents:
                     self._made_parents.pop().rmdir()
 
+    def check_target(self) -> None:
+        """Raise ``OutputError`` if what is there now may not be replaced; writes nothing."""
+        try:
+            self._check_target()
+        except OSError as error:
+            raise self._output_error(error) from None
+
     def _check_target(self) -> None:
         if not os.path.lexists(self.target):
             return

@@ -46,9 +46,8 @@ def export_checkpoint(
     events.stage("reading the checkpoint")
     with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
         refuse_to_replace_input(output, source.folder)
-        objection = objection_to_replacing if overwrite else None
         # Entered before anything takes long, so that what is wrong with the output is said now.
-        with AtomicFolder(output, objection=objection) as place:
+        with _place(output, overwrite) as place:
             _check_space(place.path, place.shown, source)
             plan = planned(source, capabilities, events)
             from deltaport.exporter.write_package import weight_bytes, write_package
@@ -76,13 +75,14 @@ def plan_export(
     *,
     target: str = "portable",
     dtype: StorageDtype = "auto",
+    overwrite: bool = False,
     accept_fields: Collection[str] = (),
     events: ExportEvents | None = None,
 ) -> ExportPlan:
     """All of :func:`export_checkpoint` but the writing: nothing on the disk changes.
 
-    With an ``output``, also checks that it is not the checkpoint and that the disk has room; what
-    is there already is not looked at. Raises a ``DeltaportError`` naming what is at fault.
+    With an ``output``, also checks that it is not the checkpoint, that what is there already may be
+    replaced, and that the disk has room. Raises a ``DeltaportError`` naming what is at fault.
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
@@ -90,10 +90,15 @@ def plan_export(
     with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
         if output is not None:
             refuse_to_replace_input(output, source.folder)
+            _place(output, overwrite).check_target()
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
             _check_space(there, os.fspath(output), source)
         return planned(source, capabilities, events)
+
+
+def _place(output: str | os.PathLike[str], overwrite: bool) -> AtomicFolder:
+    return AtomicFolder(output, objection=objection_to_replacing if overwrite else None)
 
 
 def refuse_to_replace_input(output: str | os.PathLike[str], checkpoint: Path) -> None:

@@ -107,14 +107,13 @@ class Batch:
         plan = plan_step(work, self.lengths, wanted)
         self._reserve(int(self.lengths.max()) + plan.width)
         out = np.empty((plan.logit_rows, self.engine.manifest.vocab_size), dtype=np.float32)
-        self._lost = True  # in-place state is undefined until the step has succeeded
+        self._lost = True  # in-place state is undefined until the step is done with
         self.engine.run_step(
             [*plan.inputs.items(), *self.state.inputs()],
             [(LOGITS, out), *self.state.outputs()],
         )
         self.state.commit()
         self.lengths = self.lengths + plan.lengths
-        self._lost = False
 
         ends = np.cumsum(list(plan.picks.values()))[:-1]
         results = dict(zip(plan.picks, np.split(out, ends), strict=True)) if plan.picks else {}
@@ -122,6 +121,7 @@ class Batch:
             if self.lengths[row] == len(self.tokens[row]):
                 # A copy: the caller may well change in place what it is given.
                 self.logits[row] = result[-1].copy()
+        self._lost = False
         return results
 
     def extend(self, row: int, token: int) -> None:

@@ -35,6 +35,8 @@ Mask = NDArray[np.bool_]
 
 _FIRST_GUESS = 256
 """Of the tokens a filter looks at, how many it sorts at first; more come eightfold."""
+_COLUMN = 64
+"""Scores of which only the largest is looked at to find a bound for the largest of all."""
 
 
 def penalize_repetition(scores: Scores, seen: Ids, penalty: float) -> Scores:
@@ -76,15 +78,17 @@ def apply_temperature(scores: Scores, temperature: float) -> Scores:
 
     Probabilities do not see the shift, and however cold it is nothing overflows but to -inf.
     """
+    shifted = scores - scores.max()
     with np.errstate(over="ignore"):
-        return np.asarray((scores - scores.max()) / temperature)
+        shifted /= temperature
+    return np.asarray(shifted)
 
 
 def in_top_k(scores: Scores, k: int) -> Mask:
     """The ``k`` largest, and whatever equals the last of them."""
     if k >= len(scores):
         return np.ones(len(scores), dtype=np.bool_)
-    return np.asarray(scores >= np.partition(scores, -k)[-k])
+    return np.asarray(scores >= _kth_largest(scores, k))
 
 
 def in_top_p(scores: Scores, p: float) -> Mask:
@@ -127,8 +131,11 @@ def in_typical_p(scores: Scores, p: float) -> Mask:
 
 def softmax(scores: Scores) -> Scores:
     """Probabilities [n] of scores [n]."""
-    weights = np.exp(scores - scores.max())
-    return np.asarray(weights / weights.sum())
+    # In place: to the system, fresh megabytes for each token are dearer than the arithmetic.
+    weights = scores - scores.max()
+    np.exp(weights, out=weights)
+    weights /= weights.sum()
+    return np.asarray(weights)
 
 
 def _first(keys: Scores, weights: Scores, mass: float) -> Ids:
@@ -139,8 +146,21 @@ def _first(keys: Scores, weights: Scores, mass: float) -> Ids:
     """
     count = _FIRST_GUESS
     while count < len(keys):
-        chosen = np.flatnonzero(keys <= np.partition(keys, count - 1)[count - 1])
+        chosen = np.flatnonzero(keys <= -_kth_largest(-keys, count))
         if weights[chosen].sum() >= mass:
             return chosen
         count *= 8
     return np.arange(len(keys))
+
+
+def _kth_largest(scores: Scores, k: int) -> np.float64:
+    """The ``k``-th largest score, 1 <= k <= n, of equals each counted.
+
+    Cut into columns, whose largest are quickly found: the ``k``-th largest of these has ``k``
+    scores that are no smaller, so that only what is no smaller either need be parted.
+    """
+    columns = len(scores) // _COLUMN
+    if k <= columns:
+        largest = scores[: columns * _COLUMN].reshape(_COLUMN, columns).max(axis=0)
+        scores = scores[scores >= np.partition(largest, -k)[-k]]
+    return np.float64(np.partition(scores, -k)[-k])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from deltaport.chat import ChatSession, ChatTemplate, Conversation
 from deltaport.runtime import Engine, SamplingParams
-from tests.end_to_end.command import deltaport, error_line
+from tests.end_to_end.command import COMMAND, deltaport, error_line
 
 
 def chat(engine: Path, said: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
@@ -105,6 +106,26 @@ def test_thinking_is_a_variable_of_the_template(
 )
 def test_mistakes_in_a_pipe_end_it(said: str, complaint: str, chat_engine: Path) -> None:
     assert complaint in error_line(chat(chat_engine, said, "-q"))
+
+
+def test_ctrl_c_in_a_pipe_ends_it(chat_engine: Path) -> None:
+    options = ("--greedy", "--ignore-eos", "--no-thinking", "--threads", "1")
+    with subprocess.Popen(
+        [*COMMAND, "chat", chat_engine, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Hello?\n" * 9)
+        process.stdin.close()
+        process.stdin = None
+        assert process.stdout.read(1)  # the first of nine answers, as long as the context each
+        process.send_signal(signal.SIGINT)
+        _, notes = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert notes == b"interrupted\n"
 
 
 def test_lines_that_are_no_text_are_told(chat_engine: Path) -> None:

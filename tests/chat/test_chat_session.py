@@ -180,6 +180,13 @@ def test_an_answer_ends_with_the_context(engine: Engine, reasoning: ChatTemplate
     assert answer.prompt_tokens + len(answer.tokens) == 40
 
 
+def test_memory_is_taken_as_an_answer_comes(engine: Engine, reasoning: ChatTemplate) -> None:
+    chat = ChatSession(engine, reasoning)
+    ask(chat, "Hi", saying(engine, "Hm."))
+    taken = chat._open().state.capacity
+    assert taken < chat._open().context // 2, "an answer without a limit reserves the context"
+
+
 def test_an_answer_can_be_stopped_and_is_kept(engine: Engine, reasoning: ChatTemplate) -> None:
     chat = ChatSession(engine, reasoning)
     answer = chat.ask("Hello?", saying(engine, "hm\n</think>\n\nOne two three four five"))

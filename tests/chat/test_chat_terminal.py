@@ -42,6 +42,16 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._screen, text.encode())
 
+    def interrupt_prompt(self) -> None:
+        """Ctrl-C once input is waited for; a moment earlier Python's readline overlooks it.
+
+        Between showing the prompt and waiting, a signal is noted, but ends nothing until the next
+        key. Nothing outside tells when that is over.
+        """
+        self.wait_for("> ")
+        time.sleep(0.3)
+        self.type(CTRL_C)
+
     def wait_for(self, text: str, *, seconds: float = 60) -> str:
         """What is shown from the last wait to ``text``, without styles."""
         deadline = time.monotonic() + seconds
@@ -146,10 +156,9 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(talkative: Terminal, tmp_path: Path
     talkative.wait_for("> ")
     talkative.type(f"/save {tmp_path / 'talk.json'}\n")
     talkative.wait_for("2 messages saved")
-    talkative.type(CTRL_C)
+    talkative.interrupt_prompt()
     talkative.wait_for("Ctrl-C again, Ctrl-D or /quit leaves")
-    talkative.wait_for("> ")
-    talkative.type(CTRL_C)
+    talkative.interrupt_prompt()
     assert talkative.end() == 130
     assert "Traceback" not in talkative.shown
     [_, answer] = Conversation.load(tmp_path / "talk.json").messages
@@ -159,12 +168,12 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(talkative: Terminal, tmp_path: Path
 def test_a_second_ctrl_c_in_a_row_leaves_only_if_nothing_was_said_between(
     terminal: Terminal,
 ) -> None:
-    terminal.wait_for("> ")
-    terminal.type(CTRL_C)
+    terminal.interrupt_prompt()
     terminal.wait_for("leaves")
     terminal.type("/reset\n")
     terminal.wait_for("started anew")
-    terminal.type("half a line" + CTRL_C)
+    terminal.type("half a line")
+    terminal.interrupt_prompt()
     terminal.wait_for("leaves")
     terminal.type("/quit\n")
     assert terminal.end() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_what_is_wrong_with_the_output_is_said(
     line = error_line(in_process("export", single_layer, "-o", output, "--dry-run", "-q"))
     assert line.startswith(f"error: {output}: the engine needs 0.00 GB, the disk has 0.00 GB free")
     assert asked == [tmp_path], "the disk the engine will be on"
+
+
+def test_what_is_there_already_counts(single_layer: Path, engine: Path, tmp_path: Path) -> None:
+    def planned(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return in_process("export", single_layer, "-o", output, "--dry-run", "-q", *options)
+
+    there = Path(shutil.copytree(engine, tmp_path / "engine"))
+    before = listing(tmp_path)
+    line = error_line(planned(there))
+    assert line == f"error: {there}: already exists; choose another output or pass --overwrite"
+    assert planned(there, "--overwrite").returncode == 0
+    assert listing(tmp_path) == before
+    (there / "notes.txt").touch()
+    line = error_line(planned(there, "--overwrite"))
+    assert "holds 'notes.txt', which is no part of the engine, so it is not overwritten" in line
+    assert "is not a folder" in error_line(planned(there / "notes.txt", "--overwrite"))
 
 
 def test_without_it_an_output_is_required(single_layer: Path) -> None:

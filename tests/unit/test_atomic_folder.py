@@ -679,3 +679,25 @@ def test_names_are_taken_literally(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, "new")
     assert names(tmp_path) == sorted([*others, name])
     assert text_of(tmp_path / name) == "new"
+
+
+def test_a_target_is_checked_without_being_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "engine"
+    AtomicFolder(tmp_path / "not" / "there").check_target()
+    target.mkdir()
+    AtomicFolder(target).check_target()
+    (target / "file").touch()
+    with pytest.raises(OutputError, match="already exists"):
+        AtomicFolder(target).check_target()
+    AtomicFolder(target, objection=lambda _: None).check_target()
+    with pytest.raises(OutputError, match="is odd, so it is not overwritten"):
+        AtomicFolder(target, objection=lambda _: "is odd").check_target()
+
+    def forbidden(_: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with pytest.raises(OutputError, match="engine: cannot write the engine: Permission denied"):
+        AtomicFolder(target, objection=forbidden).check_target()
+    assert sorted(tmp_path.rglob("*")) == [target, target / "file"]

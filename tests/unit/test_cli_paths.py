@@ -38,7 +38,7 @@ def test_a_file_of_a_folder(tmp_path: Path, name: str) -> None:
 def test_an_engine_is_not_exported_but_inspected(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").touch()
     check_inspected(tmp_path)
-    with pytest.raises(InputError, match="is an engine already; run it with 'deltaport run'"):
+    with pytest.raises(InputError, match="is an engine already, not a checkpoint; run it with"):
         check_exported(tmp_path)
 
 

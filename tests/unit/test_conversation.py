@@ -212,3 +212,12 @@ def test_text_is_given_as_soon_as_it_is_certain() -> None:
     assert splitter.push("\n</think>") == []
     assert splitter.push("\n") == []
     assert splitter.push("yes\n") == [("answer", "yes\n")]
+
+
+def test_a_folder_that_is_missing_is_told_without_the_name_of_the_partial_file(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "missing" / "talk.json"
+    with pytest.raises(OutputError, match=r"talk\.json': cannot be written: No such file") as error:
+        Conversation().save(target)
+    assert "partial" not in str(error.value)

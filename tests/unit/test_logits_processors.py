@@ -90,8 +90,8 @@ def test_however_cold_the_most_likely_stays() -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "ties", "flat"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("k", [1, 2, 5, 16, 17, 5000])
+@pytest.mark.parametrize("size", [*SIZES, LARGE])
+@pytest.mark.parametrize("k", [1, 2, 5, 16, 17, 900, 5000])
 def test_top_k(size: int, k: int, kind: str) -> None:
     scores = scores_of(size, seed=k, kind=kind)
     np.testing.assert_array_equal(lp.in_top_k(scores, k), kept(theirs.TopKLogitsWarper(k), scores))

@@ -91,11 +91,12 @@ class ChatSession:
                 "--context"
             )
         params = params or SamplingParams(max_new_tokens=None)
-        wanted = room if params.max_new_tokens is None else params.max_new_tokens
+        wanted = params.max_new_tokens
         ends = self._end_tokens if not params.ignore_eos else ()
         params = replace(
             params,
-            max_new_tokens=min(wanted, room),
+            # Not the room: memory for all of it would be reserved before the first token.
+            max_new_tokens=None if wanted is None else min(wanted, room),
             stop_token_ids=(*params.stop_token_ids, *ends),
         )
         history = self._encode(self._render(turn, add_generation_prompt=False))

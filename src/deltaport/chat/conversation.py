@@ -88,7 +88,9 @@ class Conversation:
         try:
             _write(target, data)
         except (OSError, ValueError) as error:  # ValueError: a name with a null character
-            raise OutputError(f"{quote(str(target))}: cannot be written: {error}") from None
+            raise OutputError(
+                f"{quote(str(target))}: cannot be written: {_reason(error)}"
+            ) from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Conversation:
@@ -102,7 +104,7 @@ class Conversation:
             with source.open("rb") as file:
                 data = file.read(_SIZE_LIMIT + 1)
         except (OSError, ValueError) as error:  # ValueError: a name with a null character
-            raise InputError(f"{quote(str(source))}: cannot be read: {error}") from None
+            raise InputError(f"{quote(str(source))}: cannot be read: {_reason(error)}") from None
         if len(data) > _SIZE_LIMIT:
             raise InputError(f"{source}: larger than {_SIZE_LIMIT >> 20} MiB, not a conversation")
         try:
@@ -160,6 +162,11 @@ def _is_conversation(path: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Without the name, which is also that of the file beside it that is written first."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -41,6 +41,7 @@ Examples:
     "--prompt-tokens",
     default=512,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=1),
     help="Tokens each sequence is given to read.",
 )
@@ -48,6 +49,7 @@ Examples:
     "--new-tokens",
     default=64,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=2),
     help="Tokens each sequence writes.",
 )
@@ -55,6 +57,7 @@ Examples:
     "--repeat",
     default=5,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=1),
     help="Rounds that count. One more comes first, to warm up.",
 )
@@ -62,6 +65,7 @@ Examples:
     "--sequences",
     default=1,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=1),
     help="Sequences side by side, which share every step.",
 )

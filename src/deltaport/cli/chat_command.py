@@ -41,6 +41,7 @@ Examples:
 @click.option(
     "-n",
     "--max-new-tokens",
+    metavar="N",
     type=click.IntRange(min=1),
     help="End an answer after so many tokens, reasoning included. By default the context does.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def talk(session: ChatSession, params: SamplingParams, *, quiet: bool) -> None:
                 if not run_slash_command(said, session, screen):
                     return
             elif said.strip():
-                _answer(session.ask(said, params), screen)
+                _answer(session.ask(said, params), screen, interactive=source.interactive)
         except KeyboardInterrupt:
             if interrupted or not source.interactive:
                 raise
@@ -63,10 +63,11 @@ def _input() -> Input:
     return PipedInput()
 
 
-def _answer(answer: Answer, screen: Screen) -> None:
-    """Show an answer as it comes, until it ends or Ctrl-C stops it."""
+def _answer(answer: Answer, screen: Screen, *, interactive: bool) -> None:
+    """Show an answer as it comes, until it ends or somebody's Ctrl-C stops it."""
     try:
-        with _interrupt_stops(answer):
+        # In a pipe nobody asks for the next answer: there Ctrl-C ends everything, as elsewhere.
+        with _interrupt_stops(answer) if interactive else nullcontext():
             for part in answer:
                 screen.show(part)
     finally:

@@ -104,6 +104,7 @@ def export(
                 output,
                 target=target,
                 dtype=stored,
+                overwrite=overwrite,
                 accept_fields=accept_fields,
                 events=progress.events,
             )

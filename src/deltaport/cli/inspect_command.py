@@ -24,6 +24,7 @@ Examples:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--context",
+    metavar="N",
     type=click.IntRange(min=1),
     help="Tokens a sequence may have, to tell the memory for. By default 4,096, or fewer where "
     "the model takes fewer.",
@@ -32,6 +33,7 @@ Examples:
     "--sequences",
     default=1,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=1),
     help="Sequences side by side, to tell the memory for.",
 )

@@ -51,6 +51,7 @@ def context_option(command: Command) -> Command:
     """``--context``, as ``context``."""
     return click.option(
         "--context",
+        metavar="N",
         type=click.IntRange(min=1),
         help="Most tokens a sequence may have. By default what the model allows; memory is taken "
         "as tokens come.",

@@ -22,7 +22,10 @@ def check_exported(path: Path) -> None:
         if not path.is_dir():
             raise InputError(f"{path}: is a file; give its folder, {path.parent}")
         if (path / MANIFEST_NAME).is_file() and not (path / "config.json").exists():
-            raise InputError(f"{path}: is an engine already; run it with 'deltaport run'")
+            raise InputError(
+                f"{path}: is an engine already, not a checkpoint; run it with 'deltaport run', or "
+                "give the checkpoint it was made from"
+            )
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 

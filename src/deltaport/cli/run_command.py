@@ -48,6 +48,7 @@ Examples:
     "--max-new-tokens",
     default=128,
     show_default=True,
+    metavar="N",
     type=click.IntRange(min=1),
     help="Stop after so many tokens, if the model does not end before.",
 )

@@ -92,33 +92,53 @@ _FILTERS = ("top_k", "top_p", "min_p", "typical_p")
 _OPTIONS = (
     click.option(
         "--temperature",
+        metavar="T",
         type=click.FloatRange(min=0),
         help="How freely to choose: 0 always takes the most likely token, 1 follows the model. By "
         "default what the checkpoint recommends; 1 where it recommends none and a filter is given.",
     ),
-    click.option("--top-k", type=click.IntRange(min=0), help="Choose among the K most likely."),
     click.option(
-        "--top-p", type=click.FloatRange(0, 1), help="Choose among the likely that make up P."
+        "--top-k",
+        metavar="K",
+        type=click.IntRange(min=0),
+        help="Choose among the K most likely.",
+    ),
+    click.option(
+        "--top-p",
+        metavar="P",
+        type=click.FloatRange(0, 1),
+        help="Choose among the likely that make up P.",
     ),
     click.option(
         "--min-p",
+        metavar="P",
         type=click.FloatRange(0, 1),
         help="Choose among those at least P times as likely as the first.",
     ),
     click.option(
         "--typical-p",
+        metavar="P",
         type=click.FloatRange(0, 1, min_open=True),
         help="Choose among the least surprising that make up P.",
     ),
     click.option(
         "--repetition-penalty",
+        metavar="X",
         type=click.FloatRange(min=0, min_open=True),
         help="Above 1: avoid tokens of the prompt and the text.",
     ),
     click.option(
-        "--presence-penalty", type=float, help="Taken from logits of tokens in the new text."
+        "--presence-penalty",
+        metavar="X",
+        type=float,
+        help="Taken from logits of tokens in the new text.",
     ),
-    click.option("--frequency-penalty", type=float, help="The same, as often as they are in it."),
+    click.option(
+        "--frequency-penalty",
+        metavar="X",
+        type=float,
+        help="The same, as often as they are in it.",
+    ),
     click.option(
         "--logit-bias",
         metavar="ID=VALUE",
@@ -127,6 +147,7 @@ _OPTIONS = (
     ),
     click.option(
         "--seed",
+        metavar="N",
         type=click.IntRange(0, 2**64 - 1),
         help="Choose the same tokens every time. By default every run differs.",
     ),
