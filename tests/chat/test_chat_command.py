@@ -95,7 +95,7 @@ def test_thinking_is_a_variable_of_the_template(
     ("said", "complaint"),
     [
         ("/dance\n", "'/dance' is not a command; /help lists them"),
-        ("/save\n", "/save needs a file, such as: /save FILE"),
+        ("/save\n", "/save needs a file: /save FILE"),
         ("/load /nowhere.json\n", "/nowhere.json: no such file"),
         ("/load ~nobody-at-all/x\n", "'~nobody-at-all/x': "),
         ("/save /nowhere/x\n", "'/nowhere/x': cannot be written: "),

@@ -409,7 +409,7 @@ def test_what_is_not_installed_is_named(
     def find_spec(name: str, package: str | None = None) -> Any:
         return None if name == missing else found(name, package)
 
-    for module in ("verify.open_oracle", "verify.drift_plot", "cli.verify_command"):
+    for module in ("verify.open_oracle", "verify.drift_plot", "cli.installed"):
         monkeypatch.setattr(f"deltaport.{module}.find_spec", find_spec)
     options = ("--oracle", "transformers", "--plot", tmp_path / "drift.png")
     line = TestRefusals.refused(engine, "--against", checkpoint, *options)

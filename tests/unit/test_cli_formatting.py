@@ -112,6 +112,9 @@ def test_terminals_get_no_control_characters_but_all_text() -> None:
     text = "line\n\ttab, wide\u3000space, \N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}"
     assert terminal_safe(text) == text
     assert terminal_safe("\x1b]0;title\x07\r") == "\\x1b]0;title\\x07\\r"
+    assert terminal_safe("exe\u202egnp.exe") == "exe\\u202egnp.exe"
+    rightwards = "\N{RIGHT-TO-LEFT MARK}שלום"
+    assert terminal_safe(rightwards) == rightwards
 
 
 def test_what_was_left_out() -> None:

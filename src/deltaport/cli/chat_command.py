@@ -64,8 +64,8 @@ def chat(
     """Talk with the model of the ENGINE folder, in the form its own chat template prescribes.
 
     Type a question, or /help. On a terminal, reasoning is shown dim and tokens per second follow
-    each answer. Where stdin is no terminal, every line of it is a question; where stdout is none,
-    it gets the answers alone.
+    each answer. Where stdin is no terminal, every line of it is a question, or a command if it
+    begins with a slash; where stdout is none, it gets the answers alone.
     """
     from .chat_loop import talk
     from .console import waiting

@@ -43,7 +43,7 @@ def run_slash_command(line: str, session: ChatSession, screen: Screen) -> bool:
             "makes it a question"
         )
     if command.takes and not rest:
-        raise InputError(f"{name} needs {command.takes}, such as: {command.usage}")
+        raise InputError(f"{name} needs {command.takes}: {command.usage}")
     screen.note(command.run(session, rest), wanted=name == "/help")
     return True
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from deltaport.errors import InputError
 from deltaport.graph_passes.target_capabilities import TARGETS
 
+from .installed import check_installed
 from .options import accept_fields_option, json_option, quiet_option
 from .paths import check_exported
 
@@ -87,7 +86,7 @@ def export(
     if output is None and not dry_run:
         raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
     check_exported(checkpoint)
-    _check_installed()
+    check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export
 
     from .console import write_json
@@ -131,15 +130,6 @@ def export(
 
 def _option(ctx: click.Context, name: str) -> click.Parameter:
     return next(option for option in ctx.command.params if option.name == name)
-
-
-def _check_installed() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"exporting needs {', '.join(missing)}, not installed here; install with: "
-            "pip install 'deltaport[export]'"
-        )
 
 
 def _print_summary(facts: Facts) -> None:

@@ -80,9 +80,12 @@ def terminal_safe(text: str) -> str:
     """Escape control characters other than line breaks and tabs: text for a terminal to show.
 
     More stays than in ``strict_json.one_line``: joiners in emoji and wide spaces are not
-    printable to Python, but are harmless and part of what people write.
+    printable to Python, but are harmless and part of what people write. Embeddings and overrides
+    of direction are not: with them text can be made to look like another.
     """
-    return "".join(
-        one_line(c) if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c
-        for c in text
-    )
+    return "".join(one_line(c) if _takes_over(c) else c for c in text)
+
+
+def _takes_over(c: str) -> bool:
+    control = unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t"
+    return control or "\u202a" <= c <= "\u202e"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from deltaport.errors import InputError
-
+from .installed import check_installed
 from .options import (
     accept_fields_option,
     engine_argument,
@@ -116,7 +114,7 @@ def verify(
     given = parse_ids(ids) if ids is not None else None
     prompt = read_prompt(text) if text is not None else None
     check_exported(against)
-    _check_installed()
+    check_installed(_NEEDED, doing="verifying", extra="verify")
     if plot is not None:
         from deltaport.verify.drift_plot import check_plot
 
@@ -156,12 +154,3 @@ def verify(
         draw(report, plot)
     if not report.equal:
         ctx.exit(_DIFFERS)
-
-
-def _check_installed() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"verifying needs {', '.join(missing)}, not installed here; install with: "
-            "pip install 'deltaport[verify]'"
-        )
