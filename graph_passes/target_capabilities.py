@@ -13,8 +13,8 @@ __all__ = ["TARGETS", "TargetCapabilities", "target_named"]
 class TargetCapabilities:
     """One row of the table.
 
-    ``function_bodies``: ops of ours ship with their standard-ONNX bodies, so that any ONNX runtime
-    can run the graph.
+    ``function_bodies``: ops of ours ship with their standard-ONNX bodies, so that a runtime
+    without our kernels can run the graph.
     """
 
     name: str
@@ -27,7 +27,7 @@ TARGETS = {
     for row in (
         TargetCapabilities(
             name="portable",
-            summary="standard ONNX only; runs in any ONNX runtime, computes in fp32",
+            summary="standard ONNX of opset 24, for onnxruntime 1.24 or newer; computes in fp32",
             function_bodies=True,
         ),
     )

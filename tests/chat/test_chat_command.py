@@ -74,9 +74,15 @@ def test_a_saved_conversation_goes_on_elsewhere(chat_engine: Path, tmp_path: Pat
 
 
 def test_reasoning_stays_off_a_file(chat_engine: Path) -> None:
-    result = chat(chat_engine, "Hello?\n", "-q")
+    result = chat(chat_engine, "Hello?\n")
     assert result.returncode == 0
     assert result.stdout == "\n"  # the template opens the reasoning, which eight tokens do not end
+    assert "cut short while reasoning, before an answer: pass a higher -n" in result.stderr
+
+
+def test_a_context_no_model_takes_is_named_as_it_was_given(chat_engine: Path) -> None:
+    line = error_line(chat(chat_engine, "", "--context", "5000"))
+    assert line == f"error: --context 5000: {chat_engine} takes 1 to 4096 tokens; pass a lower one"
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_without_the_extra_exporting_says_what_to_install(
     assert result.returncode == 2
     assert result.stderr == (
         f"error: exporting needs {missing}, not installed here; install with: "
-        "pip install 'deltaport[export]'\n"
+        "pip install 'deltaport[export]', in a clone: pip install '.[export]'\n"
     )
 
 

@@ -88,7 +88,8 @@ class TestRun:
         assert result.returncode == 0
         assert result.stdout == ",".join(map(str, expected)) + "\n"
         assert re.fullmatch(
-            r"3 prompt tokens in .* \(.* tokens/s\); 12 new tokens in .* \(.* tokens/s.*\)\n",
+            r"3 prompt tokens in .* \(.* tokens/s\); 12 new tokens in .* \(.* tokens/s.*\)"
+            r"; cut short: -n or the context allows no more\n",
             result.stderr,
         )
 
@@ -125,6 +126,13 @@ class TestRun:
         (ending / "manifest.json").write_text(json.dumps(manifest))
         result = deltaport("run", ending, "--ids", "1,2,3", "-q")
         assert result.stdout.strip().split(",") == ids[: ids.index(ids[2]) + 1]
+
+    def test_it_says_why_it_ended(self, engine: Path) -> None:
+        arguments = ("run", engine, "--ids", "1,2,3", "-n", "5")
+        ids = deltaport(*arguments, "-q").stdout.strip().split(",")
+        ended = deltaport(*arguments, "--stop-id", ids[1])
+        assert ended.stdout.strip().split(",") == ids[: ids.index(ids[1]) + 1]
+        assert ended.stderr.endswith("; ended by an end token\n")
 
     def test_options_do_not_change_the_tokens(self, engine: Path) -> None:
         plain = deltaport("run", engine, "--ids", "7,8", "-n", "9", "-q")

@@ -68,6 +68,12 @@ class Answer:
         self._stopped = False
         self._parts = self._generate()
 
+    @property
+    def reasons_only(self) -> bool:
+        """Whether what has come is reasoning, and no answer yet."""
+        reasoning, answer = split_reasoning(self._text, opened=self._opened)
+        return bool(reasoning) and not answer
+
     def __iter__(self) -> Iterator[AnswerPart]:
         return self._parts
 

@@ -89,7 +89,8 @@ def bench(
     """Measure the ENGINE folder on this machine: prefill, decode, memory.
 
     A round opens a session, reads a prompt of random tokens and writes on from it. Figures are
-    medians over the rounds, and behind them the quartiles, between which half of the rounds lie.
+    medians over the rounds, and behind them the quartiles, between which half of the rounds lie;
+    those of a decode step are over all steps, and leave out the few that something else delays.
 
     Decoding is limited by how fast memory is read. The bytes read per token are computed: active
     weights as the engine reads them (projections in float32, experts as stored; a step reads them

@@ -14,6 +14,7 @@ from .options import (
     quiet_option,
     threads_option,
 )
+from .prompt import check_context
 from .sampling_options import SamplingChoices, sampling_options
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _open(
     from deltaport.runtime import Engine
 
     opened = Engine.open(engine, threads=threads, checksums=checksums)
+    check_context(context, opened.manifest.max_positions, source=engine)
     template = ChatTemplate.load(engine)
     template.check()
     return ChatSession(opened, template, context=context)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from .console import console, write_text
 from .formatting import format_seconds, plural, terminal_safe
+from .run_statistics import CUT_SHORT
 
 if TYPE_CHECKING:
     from deltaport.chat import Answer, AnswerPart
@@ -65,8 +66,13 @@ def _ending(answer: Answer) -> str:
             return "; stopped before the answer began: the question is not kept"
         case None:
             return "; stopped"
+        case "length" if answer.reasons_only:
+            return (
+                "; cut short while reasoning, before an answer: pass a higher -n or --context, or "
+                "--no-thinking"
+            )
         case "length":
-            return "; cut short: -n or the context allows no more"
+            return f"; {CUT_SHORT}"
         case _:
             return ""
 

@@ -16,5 +16,5 @@ def check_installed(packages: Iterable[str], *, doing: str, extra: str) -> None:
     if missing:
         raise InputError(
             f"{doing} needs {', '.join(missing)}, not installed here; install with: "
-            f"pip install 'deltaport[{extra}]'"
+            f"pip install 'deltaport[{extra}]', in a clone: pip install '.[{extra}]'"
         )

@@ -15,6 +15,8 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.weight_memory import resident_weight_bytes
 from deltaport.state_layout import StateLayout
 
+from .prompt import check_context
+
 __all__ = ["DEFAULT_CONTEXT", "Demand", "memory_facts"]
 
 DEFAULT_CONTEXT = 4096
@@ -36,11 +38,7 @@ class Demand:
         """The context in tokens; ``InputError`` if the model does not take so many."""
         if self.context is None:
             return min(DEFAULT_CONTEXT, spec.max_positions)
-        if self.context > spec.max_positions:
-            raise InputError(
-                f"--context {self.context}: {source} takes 1 to {spec.max_positions} tokens; pass "
-                "a lower one"
-            )
+        check_context(self.context, spec.max_positions, source=source)
         return self.context
 
 

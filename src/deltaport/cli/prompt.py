@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from deltaport.errors import InputError
 
-__all__ = ["check_ids", "parse_ids", "read_prompt"]
+__all__ = ["check_context", "check_ids", "parse_ids", "read_prompt"]
 
 _MOST_DIGITS = 10
 """More than any vocabulary needs, fewer than Python refuses to convert."""
@@ -22,6 +23,14 @@ def parse_ids(ids: str) -> list[int]:
                 f'--ids: {part[:40]!r} is not a token id; expected a list such as "1,2,3"'
             )
     return [int(part) for part in parts]
+
+
+def check_context(context: int | None, most: int, *, source: Path) -> None:
+    """Refuse a ``--context`` beyond the ``most`` tokens that ``source`` takes."""
+    if context is not None and context > most:
+        raise InputError(
+            f"--context {context}: {source} takes 1 to {most} tokens; pass a lower one"
+        )
 
 
 def check_ids(tokens: Sequence[int], vocab_size: int, *, source: str) -> None:

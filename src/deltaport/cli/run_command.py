@@ -19,7 +19,7 @@ from .options import (
     quiet_option,
     threads_option,
 )
-from .prompt import check_ids, parse_ids, read_prompt
+from .prompt import check_context, check_ids, parse_ids, read_prompt
 from .run_statistics import RunStatistics
 from .sampling_options import SamplingChoices, sampling_options, sampling_params
 
@@ -108,10 +108,11 @@ def run(
         opened.manifest.vocab_size,
         source=str(engine / TOKENIZER_NAME) if tokenizer else "--ids",
     )
+    check_context(context, opened.manifest.max_positions, source=engine)
     session = opened.session(context=context)
     if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
         max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens)))
-    _check_fits(len(tokens), max_new_tokens, session.context)
+    _check_fits(len(tokens), max_new_tokens, session.context, opened.manifest.max_positions)
     params = sampling_params(
         opened,
         sampling,
@@ -132,14 +133,15 @@ def run(
         click.echo(statistics.summary(), err=True)
 
 
-def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int) -> None:
+def _check_fits(prompt_tokens: int, max_new_tokens: int, context: int, most: int) -> None:
     """As the session checks, which does not know how the user asked."""
+    wider = " or a higher --context" if context < most else ""
     needed = prompt_tokens + max_new_tokens
     if needed > context:
         raise CapacityError(
             f"a prompt of {prompt_tokens} tokens and {max_new_tokens} new ones need a context of "
-            f"{needed}, it is {context}; shorten the prompt, or pass a lower --max-new-tokens or "
-            "a higher --context"
+            f"{needed}, it is {context}; shorten the prompt, or pass a lower "
+            f"--max-new-tokens{wider}"
         )
 
 

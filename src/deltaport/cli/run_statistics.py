@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from deltaport.runtime import GeneratedToken
 
-__all__ = ["RunStatistics"]
+__all__ = ["CUT_SHORT", "RunStatistics"]
+
+CUT_SHORT = "cut short: -n or the context allows no more"
+_ENDINGS = {
+    "length": CUT_SHORT,
+    "end_token": "ended by an end token",
+    "stop_string": "ended by a stop string",
+}
 
 
 class RunStatistics:
@@ -19,11 +26,13 @@ class RunStatistics:
         self.prompt_tokens = prompt_tokens
         self._start = time.perf_counter()
         self._times: list[float] = []
+        self._finish_reason: str | None = None
 
     def timed(self, events: Iterator[GeneratedToken]) -> Iterator[GeneratedToken]:
-        """Pass events on, noting when each came."""
+        """Pass events on, noting when each came and why the last one did."""
         for event in events:
             self._times.append(time.perf_counter())
+            self._finish_reason = event.finish_reason
             yield event
 
     def timings(self) -> dict[str, float]:
@@ -44,4 +53,4 @@ class RunStatistics:
         if count > 1:
             line += f" in {format_seconds(reading + writing)}"
             line += f" ({(count - 1) / writing:.1f} tokens/s after the first)"
-        return line
+        return line + (f"; {_ENDINGS[self._finish_reason]}" if self._finish_reason else "")

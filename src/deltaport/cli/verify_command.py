@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from deltaport.strict_json import one_line
+
 from .installed import check_installed
 from .options import (
     accept_fields_option,
@@ -152,5 +154,7 @@ def verify(
         from deltaport.verify.drift_plot import draw
 
         draw(report, plot)
+        if not quiet:
+            click.echo(f"{one_line(str(plot))} written", err=True)
     if not report.equal:
         ctx.exit(_DIFFERS)
