@@ -276,7 +276,8 @@ def test_what_people_see(altered: Path, checkpoint: Path, tmp_path: Path) -> Non
         r"\n  2 +linear attention .*<-- departs\n",
     ):
         assert re.search(expected, result.stdout), expected
-    stages = [line.partition(" (")[0] for line in result.stderr.splitlines()]
+    *stages, written = result.stderr.splitlines()
+    assert written == f"{plot} written"
     assert [stage.split()[0] for stage in stages] == [
         "checking", "loading", "running", "running", "looking",
     ]  # fmt: skip
