@@ -6,12 +6,12 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deltaport.custom_ops.definitions import BODY_OPSET
@@ -40,7 +40,7 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     """
     layout = state_layout_of_spec(spec)
     with FakeTensorMode():
-        decoder = _TappedDecoder(spec)
+        decoder = Decoder(spec)
         _set_storage_dtypes(decoder, dtype_of)
         inputs = _example_inputs(decoder)
     dims = _dynamic_dims(layout)
@@ -56,21 +56,6 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     _name_taps(model.graph, tap_names(spec.num_layers))
     _name_interface(model, layout)
     return model, layout
-
-
-class _TappedDecoder(Decoder):
-    """The decoder with its residual stream as further outputs, for :func:`_name_taps`."""
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        positions: Tensor,
-        lengths: Tensor,
-        past_lengths: Tensor,
-        logit_index: Tensor,
-        state: Sequence[Tensor],
-    ) -> Any:
-        return self.step(input_ids, positions, lengths, past_lengths, logit_index, state)
 
 
 def _example_inputs(decoder: Decoder) -> tuple[torch.Tensor | list[torch.Tensor], ...]:

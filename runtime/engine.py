@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deltaport.runtime.session import Session
     from deltaport.text import TextTokenizer
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "session_options"]
 
 
 class Engine:
@@ -56,7 +56,7 @@ class Engine:
                 f"{root}: made with op library {manifest.op_library_version}, this deltaport has "
                 f"{OP_LIBRARY_VERSION}; upgrade deltaport or export the engine again"
             )
-        decoder = _load(root / manifest.decoder, threads or 0)
+        decoder = _load(root / manifest.decoder, threads)
         _check_interface(root / manifest.decoder, decoder, manifest)
         return cls(root, manifest, decoder)
 
@@ -98,11 +98,17 @@ class Engine:
             raise EngineError(f"{self.folder}: a step failed: {_first_line(error)}") from error
 
 
-def _load(path: Path, threads: int) -> ort.InferenceSession:
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """How every decoder is run; ``threads`` as in :meth:`Engine.open`."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    return options
+
+
+def _load(path: Path, threads: int | None) -> ort.InferenceSession:
+    options = session_options(threads)
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as in run_step

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from deltaport.errors import EngineError, InputError
+from deltaport.package.bounded_file import COPY_AGAIN, read_bounded
 from deltaport.runtime.sampling_params import SamplingParams
 from deltaport.strict_json import JsonProblem, one_line, parse_object, quote
 
@@ -65,9 +65,9 @@ def recommended(folder: Path) -> dict[str, Any]:
     it asks for and deltaport does not do: nothing that changes the output is passed over.
     """
     path = folder / GENERATION_CONFIG_NAME
-    if not os.path.lexists(path):
-        return {}
     document = _read(path)
+    if document is None:
+        return {}
     sampling = document.pop("do_sample", None)
     if sampling is not None and not isinstance(sampling, bool):
         raise EngineError(f"{path}: do_sample is {quote(sampling)}, expected true or false")
@@ -110,16 +110,11 @@ def _check_harmless(path: Path, name: str, value: object, *, sampling: bool) -> 
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any] | None:
+    data = read_bounded(path, SIZE_LIMIT, too_large=", not a generation config")
+    if data is None:
+        return None
     try:
-        if not path.is_file():
-            raise EngineError(f"{path}: not a regular file; copy the checkpoint's file again")
-        if path.stat().st_size > SIZE_LIMIT:
-            raise EngineError(
-                f"{path}: larger than {SIZE_LIMIT >> 20} MiB, not a generation config"
-            )
-        return parse_object(path.read_bytes())
+        return parse_object(data)
     except JsonProblem as problem:
-        raise EngineError(f"{path}: {problem}; copy the checkpoint's file again") from None
-    except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}") from None
+        raise EngineError(f"{path}: {problem}; {COPY_AGAIN}") from None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deltaport.errors import CapacityError
 from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
 
-__all__ = ["StateBuffers"]
+__all__ = ["StateBuffers", "doubled_to"]
 
 Buffer = NDArray[np.float32]
 
@@ -67,9 +67,7 @@ class StateBuffers:
         """
         if capacity <= self.capacity:
             return
-        doubled = self.capacity
-        while doubled < capacity:
-            doubled *= 2
+        doubled = doubled_to(self.capacity, capacity)
         past, spare = list(self._past), dict(self._spare)
         for i, tensor in enumerate(self.layout):
             if CAPACITY not in tensor.shape:
@@ -109,6 +107,13 @@ class StateBuffers:
                 f"no memory for {tensor.input} of shape {list(shape)}; use fewer sequences or "
                 "shorter ones"
             ) from None
+
+
+def doubled_to(capacity: int, needed: int) -> int:
+    """``capacity``, doubled until it holds ``needed`` tokens."""
+    while capacity < needed:
+        capacity *= 2
+    return capacity
 
 
 def _part(tensor: StateTensor, slots: int | slice, used: int) -> tuple[int | slice, ...]:

@@ -104,27 +104,13 @@ class Decoder(nn.Module):
         past_lengths: Tensor,
         logit_index: Tensor,
         state: Sequence[Tensor],
-    ) -> tuple[Tensor, DecoderState]:
+    ) -> tuple[Tensor, DecoderState, list[Tensor]]:
         """One step.
 
         input_ids [B,T], positions [3,B,T], lengths [B], past_lengths [B] and logit_index [R]
-        (into the flattened [B*T]) are int64; logits [R,V] are float32.
+        (into the flattened [B*T]) are int64; logits [R,V] are float32. Last comes the residual
+        stream [B,T,H] at each of ``tap_names``.
         """
-        logits, new_state, _ = self.step(
-            input_ids, positions, lengths, past_lengths, logit_index, state
-        )
-        return logits, new_state
-
-    def step(
-        self,
-        input_ids: Tensor,
-        positions: Tensor,
-        lengths: Tensor,
-        past_lengths: Tensor,
-        logit_index: Tensor,
-        state: Sequence[Tensor],
-    ) -> tuple[Tensor, DecoderState, list[Tensor]]:
-        """As :meth:`forward`, and the residual stream [B,T,H] at each of ``tap_names``."""
         x = F.embedding(input_ids, self.model.embed_tokens.weight).float()
         frequency = torch.tensor(self.frequencies, dtype=torch.float32, device=x.device)
         rotary = rotary_cos_sin(self.spec.rope, frequency, positions)

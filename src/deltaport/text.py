@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from deltaport.errors import DeltaportError, EngineError, InputError
+from deltaport.package.bounded_file import read_bounded
 from deltaport.tokenizer_rules import problem_with_tokenizer
 
 __all__ = ["TOKENIZER_NAME", "TextStream", "TextTokenizer"]
@@ -124,19 +125,13 @@ def _settled(text: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            raise EngineError(
-                f"{path}: missing, so this engine takes and gives token ids only; copy the "
-                "checkpoint's file there, or pass --ids"
-            )
-        if not path.is_file():
-            raise EngineError(f"{path}: not a regular file; copy the checkpoint's file again")
-        if path.stat().st_size > SIZE_LIMIT:
-            raise EngineError(f"{path}: larger than {SIZE_LIMIT >> 20} MiB, not a tokenizer")
-        return path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}") from None
+    data = read_bounded(path, SIZE_LIMIT, too_large=", not a tokenizer")
+    if data is None:
+        raise EngineError(
+            f"{path}: missing, so this engine takes and gives token ids only; copy the "
+            "checkpoint's file there, or pass --ids"
+        )
+    return data
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def step(
     past_lengths = torch.tensor(past)
     positions = (past_lengths[:, None] + torch.arange(T)).expand(3, -1, -1)
     index = torch.tensor([i * T + t for i, row in enumerate(rows) for t in range(len(row))])
-    logits, state = decoder(ids, positions, lengths, past_lengths, index, state)
+    logits, state, _ = decoder(ids, positions, lengths, past_lengths, index, state)
     return list(logits.split([len(row) for row in rows])), state
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaport.errors import EngineError
+from deltaport.package.bounded_file import COPY_AGAIN, read_bounded
 from deltaport.strict_json import JsonProblem, parse_object, quote
 
 __all__ = ["DEFAULT", "TOOL_USE", "TemplateFiles", "read_json_file"]
@@ -32,7 +33,6 @@ _JSON_LIMIT = 16 << 20
 _MOST_TEMPLATES = 32
 
 _NAMED_TOKENS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-_COPY_AGAIN = "copy the checkpoint's file again"
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class TemplateFiles:
 
 def read_json_file(path: Path, limit: int) -> dict[str, Any] | None:
     """The object in a JSON file of at most ``limit`` bytes; None if there is no such file."""
-    data = _read(path, limit)
+    data = read_bounded(path, limit, too_large=f"; {COPY_AGAIN}")
     if data is None:
         return None
     try:
         return parse_object(data, unique_keys=False)
     except JsonProblem as problem:
-        raise EngineError(f"{path}: {problem}; {_COPY_AGAIN}") from None
+        raise EngineError(f"{path}: {problem}; {COPY_AGAIN}") from None
 
 
 def _from_jinja(root: Path, _: dict[str, Any]) -> tuple[dict[str, str], Path] | None:
@@ -108,7 +108,7 @@ def _from_config(root: Path, config: dict[str, Any]) -> tuple[dict[str, str], Pa
     if not entries or len(found) != len(entries):
         raise EngineError(
             f"{path}: chat_template is {quote(given)}; expected a template, or a list of templates "
-            f'with a "name" and a "template" each; {_COPY_AGAIN}'
+            f'with a "name" and a "template" each; {COPY_AGAIN}'
         )
     return found, path
 
@@ -121,7 +121,7 @@ def _from_legacy(root: Path, _: dict[str, Any]) -> tuple[dict[str, str], Path] |
     template = document.get("chat_template")
     if not isinstance(template, str):
         raise EngineError(
-            f"{path}: chat_template is {quote(template)}, expected a template; {_COPY_AGAIN}"
+            f"{path}: chat_template is {quote(template)}, expected a template; {COPY_AGAIN}"
         )
     return {DEFAULT: _bounded(template, path)}, path
 
@@ -149,13 +149,13 @@ def _content(token: object) -> str | None:
 
 
 def _read_text(path: Path) -> str | None:
-    data = _read(path, _TEMPLATE_LIMIT)
+    data = read_bounded(path, _TEMPLATE_LIMIT, too_large=f"; {COPY_AGAIN}")
     if data is None:
         return None
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise EngineError(f"{path}: not UTF-8 text (byte {error.start}); {_COPY_AGAIN}") from None
+        raise EngineError(f"{path}: not UTF-8 text (byte {error.start}); {COPY_AGAIN}") from None
 
 
 def _bounded(template: str, path: Path) -> str:
@@ -164,18 +164,3 @@ def _bounded(template: str, path: Path) -> str:
             f"{path}: its chat template is larger than {_TEMPLATE_LIMIT >> 20} MiB, not a template"
         )
     return template
-
-
-def _read(path: Path, limit: int) -> bytes | None:
-    try:
-        if not path.is_file():
-            if os.path.lexists(path):  # reading a pipe or a device may never end
-                raise EngineError(f"{path}: not a regular file; {_COPY_AGAIN}")
-            return None
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}") from None
-    if len(data) > limit:
-        raise EngineError(f"{path}: larger than {limit >> 20} MiB; {_COPY_AGAIN}")
-    return data

@@ -74,12 +74,10 @@ def _capacity(context: int, sequences: int) -> int:
     where there are other sequences.
     """
     from deltaport.runtime.batch import INITIAL_CAPACITY, LARGEST_STEP
+    from deltaport.runtime.state_buffers import doubled_to
 
     needed = context + (min(context, LARGEST_STEP) if sequences > 1 else 0)
-    capacity = min(INITIAL_CAPACITY, context)
-    while capacity < needed:
-        capacity *= 2
-    return capacity
+    return doubled_to(min(INITIAL_CAPACITY, context), needed)
 
 
 def _buffer_bytes(layout: StateLayout, sequences: int, capacity: int) -> dict[str, int]:

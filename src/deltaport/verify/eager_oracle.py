@@ -79,7 +79,7 @@ class EagerOracle:
         n = len(tokens)
         self._router_logits.clear()
         positions = torch.arange(past, past + n).expand(3, 1, n)
-        logits, state, taps = self._decoder.step(
+        logits, state, taps = self._decoder(
             torch.tensor([list(tokens)]),
             positions,
             torch.tensor([n]),

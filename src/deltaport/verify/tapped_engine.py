@@ -15,6 +15,7 @@ from deltaport.decoder_interface import tap_names
 from deltaport.errors import EngineError
 from deltaport.package import Manifest
 from deltaport.runtime import Engine
+from deltaport.runtime.engine import session_options
 from deltaport.verify.oracle import Array
 
 __all__ = ["TappedEngine"]
@@ -54,10 +55,7 @@ class TappedEngine(Engine):
         model = onnx.load(str(path), load_external_data=False)
         names = tap_names(num_layers)
         _add_outputs(model, names, str(path), hidden_size)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(threads)
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder)
         )
