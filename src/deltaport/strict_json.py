@@ -1,4 +1,4 @@
-"""Parsing JSON that came from somebody else: strictly, and with one-line complaints.
+"""Parsing JSON that came from somebody else, strictly and with one-line complaints; and writing it.
 
 Python's ``json`` takes NaN and repeated keys, and fails in several ways on hostile input. Here
 every failure is a :class:`JsonProblem` whose text continues a sentence that begins with the file's
@@ -8,10 +8,11 @@ name; callers add that name, and raise the error of their kind.
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from typing import Any, NoReturn
 
-__all__ = ["JsonProblem", "one_line", "parse_object", "quote"]
+__all__ = ["JsonProblem", "finite_only", "one_line", "parse_object", "quote"]
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 80
@@ -77,3 +78,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise JsonProblem(f"names {one_line(key)[:60]!r} twice in one object")
         found[key] = value
     return found
+
+
+def finite_only(value: Any) -> Any:
+    """``value`` of plain types, with null for the numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {name: finite_only(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_only(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

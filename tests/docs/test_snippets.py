@@ -30,6 +30,11 @@ def test_the_python_api(engine: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(names["chat"].conversation.messages) == 5
 
 
+def test_evaluating_from_python(engine: Path) -> None:
+    found = run("eval.md", engine)["found"]
+    assert found.comparison.top1 == 1.0
+
+
 def test_plain_onnxruntime_gives_what_a_session_gives(engine: Path) -> None:
     tokens = run("engine-folder.md", engine)["tokens"]
     params = SamplingParams(max_new_tokens=8, ignore_eos=True)

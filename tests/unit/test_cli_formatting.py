@@ -6,6 +6,7 @@ from deltaport.cli.formatting import (
     format_bytes,
     format_count,
     format_duration,
+    format_estimate,
     format_rate,
     format_seconds,
     plural,
@@ -100,6 +101,24 @@ def test_format_duration(seconds: float, expected: str) -> None:
 )
 def test_format_rate(rate: float, expected: str) -> None:
     assert format_rate(rate) == expected
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "expected"),
+    [
+        (26.1234, 0.3456, "26.12 ± 0.35"),
+        (5754.5, 219.2, "5,754 ± 219"),
+        (1.00123, 0.00081, "1.00123 ± 0.00081"),
+        (0.0312, 0.0104, "0.031 ± 0.010"),
+        (1.23e-7, 3.4e-8, "1.2e-07 ± 3e-08"),
+        (1.0, 0.0, "1.0000"),
+        (0.0, 0.0, "0.0000"),
+        (float("inf"), 1.0, "inf"),
+        (float("inf"), float("nan"), "inf"),
+    ],
+)
+def test_format_estimate(mean: float, error: float, expected: str) -> None:
+    assert format_estimate(mean, error) == expected
 
 
 def test_plural() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deltaport.numerics import relative_error
-from deltaport.verify.compare import kl_divergence, match_length, token_errors, top1_agreement
+from deltaport.verify.compare import match_length, token_divergences, token_errors, top1_agreement
 from deltaport.verify.oracle import continue_greedily, smallest_margins
 
 
@@ -54,27 +54,27 @@ class TestKlDivergence:
             p, q = ([math.exp(x) for x in row] for row in (wanted, found))
             p, q = ([x / math.fsum(row) for x in row] for row in (p, q))
             by_hand.append(math.fsum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
-        np.testing.assert_allclose(kl_divergence(expected, actual), by_hand, rtol=1e-9)
+        np.testing.assert_allclose(token_divergences(expected, actual), by_hand, rtol=1e-9)
 
     def test_it_is_of_the_oracle_to_the_engine_and_not_the_other_way(self) -> None:
         sure, even = np.array([[0.0, math.log(3)]]), np.array([[0.0, 0.0]])
-        [found] = kl_divergence(sure, even)
+        [found] = token_divergences(sure, even)
         assert found == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
-        [other] = kl_divergence(even, sure)
+        [other] = token_divergences(even, sure)
         assert other == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
 
     def test_large_logits_do_not_overflow(self) -> None:
-        [found] = kl_divergence(np.array([[1000.0, 0.0]]), np.array([[0.0, 1000.0]]))
+        [found] = token_divergences(np.array([[1000.0, 0.0]]), np.array([[0.0, 1000.0]]))
         assert found == pytest.approx(1000.0)
 
     def test_equal_logits_and_shifted_ones_do_not_diverge(self) -> None:
         logits = np.array([[1.0, 2.0, 3.0]], np.float32)
-        assert kl_divergence(logits, logits)[0] == 0.0
-        assert kl_divergence(logits, logits + 5)[0] == pytest.approx(0.0, abs=1e-12)
+        assert token_divergences(logits, logits)[0] == 0.0
+        assert token_divergences(logits, logits + 5)[0] == pytest.approx(0.0, abs=1e-12)
 
     def test_what_is_not_finite_diverges_infinitely(self) -> None:
         logits = np.array([[1.0, 2.0]])
-        assert kl_divergence(logits, np.array([[np.nan, 2.0]]))[0] == math.inf
+        assert token_divergences(logits, np.array([[np.nan, 2.0]]))[0] == math.inf
 
 
 def test_top1_agreement_is_a_share() -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "format_bytes",
     "format_count",
     "format_duration",
+    "format_estimate",
     "format_rate",
     "format_seconds",
     "plural",
@@ -69,6 +70,18 @@ def format_duration(seconds: float) -> str:
 def format_rate(rate: float) -> str:
     """Three digits, or all before the point: 0.78, 45.6, 1,234."""
     return f"{rate:,.0f}" if rate >= 999.5 else _three_digits(rate)
+
+
+def format_estimate(mean: float, error: float) -> str:
+    """As many digits as the error gives meaning to: 26.12 ± 0.35, 5,754 ± 219, 1.2e-07 ± 3e-08."""
+    if not (math.isfinite(mean) and math.isfinite(error)):
+        return f"{mean:.4g}"
+    if not error:
+        return f"{mean:.4f}" if not mean or abs(mean) >= 1e-3 else f"{mean:.1e}"
+    if abs(mean) < 1e-3:
+        return f"{mean:.1e} ± {error:.0e}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
 def plural(count: int, noun: str) -> str:

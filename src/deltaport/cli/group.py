@@ -15,6 +15,7 @@ from .bench_command import bench
 from .chat_command import chat
 from .completion_command import COMPLETE, completion
 from .console import write_text
+from .eval_command import evaluate
 from .export_command import export
 from .failures import Reporting
 from .inspect_command import inspect
@@ -95,9 +96,9 @@ def group(reporting: Reporting, debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (export, run, chat, inspect, bench, completion, verify):
+for _command in (export, run, chat, inspect, bench, completion, evaluate, verify):
     group.add_command(_command)
-for _command in (group, export, run, chat, inspect, bench, completion, verify):
+for _command in (group, export, run, chat, inspect, bench, completion, evaluate, verify):
     _command.params.append(
         click.Option(
             ["-h", "--help"],

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltaport.distributions import kl_divergence, log_softmax
 from deltaport.numerics import relative_error
 from deltaport.state_layout import StateLayout
 
-__all__ = ["kl_divergence", "match_length", "state_errors", "token_errors", "top1_agreement"]
+__all__ = [
+    "match_length",
+    "state_errors",
+    "token_divergences",
+    "token_errors",
+    "top1_agreement",
+]
 
 Floats = NDArray[np.float64]
 
@@ -35,27 +42,18 @@ def _largest(row: NDArray[Any]) -> float:
     return max(float(np.abs(row).max()), float(np.finfo(np.float32).tiny))
 
 
-def kl_divergence(expected: NDArray[Any], actual: NDArray[Any]) -> Floats:
+def token_divergences(expected: NDArray[Any], actual: NDArray[Any]) -> Floats:
     """KL(expected || actual) in nats of the distributions that logits [n,V] give, per token [n].
 
-    What it costs, on average over what the oracle would say, to believe the engine instead.
     Infinite where a logit is not finite.
     """
     divergences = []
     for wanted, found in zip(expected, actual, strict=True):  # one by one: V may be 250,000
-        if not (np.isfinite(wanted).all() and np.isfinite(found).all()):
-            divergences.append(np.inf)
-            continue
-        p, q = _log_softmax(wanted), _log_softmax(found)
-        # Rounding may take a sum of nothing just below 0, where no divergence is.
-        divergences.append(max(0.0, float((np.exp(p) * (p - q)).sum())))
+        finite = np.isfinite(wanted).all() and np.isfinite(found).all()
+        divergences.append(
+            kl_divergence(log_softmax(wanted), log_softmax(found)) if finite else np.inf
+        )
     return np.array(divergences, dtype=np.float64)
-
-
-def _log_softmax(logits: NDArray[Any]) -> Floats:
-    shifted = logits.astype(np.float64) - float(logits.max())
-    result: Floats = shifted - np.log(np.exp(shifted).sum())
-    return result
 
 
 def top1_agreement(actual: NDArray[Any], expected: NDArray[Any]) -> float:

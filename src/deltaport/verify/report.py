@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from deltaport.strict_json import finite_only
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.drift import Departure, Drift
 from deltaport.verify.verdict import Difference, PromptResult
@@ -102,7 +102,7 @@ class Report:
                 "runs": {cut: asdict(drift) for cut, drift in self.layers.drift.items()},
                 "departure": asdict(departure) if departure else None,
             }
-        return {name: _plain(value) for name, value in document.items()}
+        return {name: finite_only(value) for name, value in document.items()}
 
 
 def _badness(found: Difference) -> float:
@@ -126,13 +126,3 @@ def _prompt_json(result: PromptResult) -> dict[str, Any]:
         "router_tied": result.router_tied,
         "router_margin_token": result.router_margin_token,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from deltaport.state_layout import StateLayout
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.compare import (
-    kl_divergence,
     match_length,
     state_errors,
+    token_divergences,
     token_errors,
     top1_agreement,
 )
@@ -144,7 +144,7 @@ def _run_errors(
     per_token = token_errors(run.logits, reference.logits)
     bad = np.flatnonzero(per_token > bounds.logits)
     first = int(bad[0]) if bad.size else None
-    divergence = kl_divergence(reference.logits, run.logits)
+    divergence = token_divergences(reference.logits, run.logits)
     by_kind: dict[str, float] = {}
     errors = state_errors(layout, run.state, reference.state)
     for tensor in layout:
