@@ -1,0 +1,1 @@
+"""Training of the demo checkpoint; see README.md in this folder."""
