@@ -5,15 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-import transformers
-
-from tests.checkpoints import save_checkpoint
-from tests.tokenizers_like_qwen import save_qwen_like_tokenizer
-
-FOLDER = Path("demo")
-VOCAB_SIZE = 700
+CHECKPOINT, ENGINE = "examples/demo_checkpoint", "demo/engine"
 
 
 def deltaport(*arguments: str, answers: str | None = None) -> None:
@@ -29,18 +22,13 @@ def deltaport(*arguments: str, answers: str | None = None) -> None:
 
 
 def main() -> int:
-    checkpoint, engine = str(FOLDER / "checkpoint"), str(FOLDER / "engine")
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    print("Making a small mixture-of-experts checkpoint. Its weights are random, so what it writes")
-    print("makes no sense; that two implementations write the same does.", flush=True)
-    save_checkpoint(Path(checkpoint), seed=1, per_expert=True, vocab_size=VOCAB_SIZE)
-    save_qwen_like_tokenizer(Path(checkpoint), template="reasoning", vocab_size=VOCAB_SIZE)
-    deltaport("export", checkpoint, "-o", engine, "--overwrite")
-    deltaport("run", engine, "-p", "The quick brown fox", "-n", "24")
-    deltaport("chat", engine, "--no-thinking", "-n", "16", answers="Wie geht's?")
-    deltaport("verify", engine, "--against", checkpoint)
-    deltaport("bench", engine, "--prompt-tokens", "256", "--new-tokens", "32")
+    print("The checkpoint is a small mixture of experts that was trained on Python sources.")
+    deltaport("export", CHECKPOINT, "-o", ENGINE, "--overwrite")
+    deltaport("run", ENGINE, "-p", "def read_file(", "-n", "96", "--seed", "1")
+    deltaport("chat", ENGINE, "-n", "48", "--seed", "2", answers="A class for queues.")
+    deltaport("eval", ENGINE, "--text", f"{CHECKPOINT}/held_out.txt", "--bytes", "20000")
+    deltaport("verify", ENGINE, "--against", CHECKPOINT)
+    deltaport("bench", ENGINE, "--prompt-tokens", "256", "--new-tokens", "32")
     return 0
 
 

@@ -38,10 +38,13 @@ Ids = NDArray[np.uint16]
 
 def prepare(work: Path) -> None:
     """Write texts, tokenizer and token ids to ``work``, unless they are there."""
-    if (work / "held_out.npy").exists():
-        return
     corpus = collect()
-    (work / RECORD).write_text(_record(corpus))
+    record = _record(corpus)
+    if (work / "held_out.npy").exists():
+        if (work / RECORD).read_text() != record:
+            raise SystemExit(f"{work}: made from another Python, or by other rules; take a new one")
+        return
+    (work / RECORD).write_text(record)
     texts = [document.text for document in corpus.training]
     tokenizer = train_tokenizer(texts, VOCAB_SIZE, work / TOKENIZER)
     order = np.random.default_rng(SEED).permutation(len(texts))
@@ -98,10 +101,10 @@ class Stretches:
 
 
 def with_repeats(rows: Tensor, share: float, *, seed: tuple[int, ...]) -> Tensor:
-    """Rows [B,T] of which about ``share`` repeat in their second half a part of the first.
+    """Rows [B,T] of which about ``share`` jump back in the middle, and read on from there.
 
     To look back and copy is the first thing worth learning in code, and the text alone teaches it
-    late: it took a run without these rows more than 600 steps to begin.
+    late: it took a run without such rows more than 600 steps to begin.
     """
     generator = np.random.default_rng(seed)
     rows, half = rows.clone(), rows.shape[1] // 2

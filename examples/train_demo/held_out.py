@@ -50,7 +50,7 @@ def judge(
     counts = torch.zeros(model.num_routers, NUM_EXPERTS)
     nats = right = drafts = 0.0
     tokens = torch.from_numpy(ids[:-1].astype("int64"))
-    for start in range(worker * context, len(tokens) - 2, workers * context):
+    for start in range(worker * context, len(tokens) - 1, workers * context):
         part = tokens[start : start + context + 1]
         logits, after = model(part[None])
         nats += F.cross_entropy(logits[0, :-1], part[1:], reduction="sum").item()

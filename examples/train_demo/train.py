@@ -7,7 +7,7 @@ save, on the same data in the same order.
 from __future__ import annotations
 
 import argparse
-import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -27,14 +27,17 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     prepare(arguments.work)
-    torch.multiprocessing.spawn(work, (arguments.work, arguments.steps), nprocs=WORKERS)
+    with tempfile.TemporaryDirectory() as folder:
+        meeting_point = str(Path(folder) / "meeting_point")
+        given = (arguments.work, arguments.steps, meeting_point)
+        torch.multiprocessing.spawn(work, given, nprocs=WORKERS)
 
 
-def work(rank: int, folder: Path, steps: int) -> None:
+def work(rank: int, folder: Path, steps: int, meeting_point: str) -> None:
     """One of the workers, with one thread: operations are too small to be shared by several."""
     torch.set_num_threads(1)
-    meeting_point = dist.FileStore(str(folder / f"meeting_point_{os.getppid()}"), WORKERS)
-    dist.init_process_group("gloo", rank=rank, world_size=WORKERS, store=meeting_point)
+    store = dist.FileStore(meeting_point, WORKERS)
+    dist.init_process_group("gloo", rank=rank, world_size=WORKERS, store=store)
     Training(folder, steps).run()
     dist.destroy_process_group()
 

@@ -18,7 +18,7 @@ from examples.train_demo.model import DemoModel
 from examples.train_demo.objective import WEIGHTS, losses
 from examples.train_demo.optimizer import build_optimizers
 
-__all__ = ["HISTORY", "LONG_ROWS", "STATE", "Training"]
+__all__ = ["HEAD_DONE", "HISTORY", "LONG_ROWS", "STATE", "Training"]
 
 SHORT_ROWS, LONG_ROWS = (2, 1024), (1, 2048)
 """Rows and their tokens that a worker reads a step: at first, and at the end."""
@@ -30,6 +30,8 @@ REPEATED = 0.4
 SAVE_EVERY, JUDGE_EVERY = 100, 250
 CLIP = 1.0
 STATE, HISTORY = "training_state.pt", "history.json"
+HEAD_DONE = "head_steps"
+"""In the state, once the head was taught by the finished decoder."""
 
 
 class Training:
@@ -118,6 +120,7 @@ class Training:
         """All or nothing: a kill while saving leaves the save before."""
         state: dict[str, Any] = {
             "step": self.step,
+            "steps": self.steps,
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "history": self.history,
@@ -129,6 +132,8 @@ class Training:
 
     def _resume(self) -> None:
         state = torch.load(self.work / STATE, weights_only=True)
+        if state["steps"] != self.steps:
+            raise SystemExit(f"{self.work}: was begun with --steps {state['steps']}; go on with it")
         self.step, self.history = state["step"], state["history"]
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

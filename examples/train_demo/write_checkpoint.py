@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from examples.train_demo.config import CONFIG
 from examples.train_demo.data import CALIBRATION, HELD_OUT, RECORD, TOKENIZER
 from examples.train_demo.tokenizer import END_OF_TEXT
-from examples.train_demo.training import STATE
+from examples.train_demo.training import HEAD_DONE, STATE
 
 GENERATION_CONFIG = {
     "do_sample": True,
@@ -47,8 +47,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     work, folder = arguments.work, arguments.folder
-    folder.mkdir(parents=True, exist_ok=True)
     state = torch.load(work / STATE, weights_only=True)
+    if state["step"] < state["steps"] or HEAD_DONE not in state:
+        parser.error(f"{work}: is not done; run train, then train_head")
+    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.bfloat16().contiguous() for name, tensor in state["model"].items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     for name in (TOKENIZER, HELD_OUT, CALIBRATION, RECORD):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
-from tests.checkpoints import CORPUS
+from tests.checkpoints import CORPUS, save_checkpoint
 from tests.end_to_end.command import deltaport, error_line, on_terminal
 
 TEXT = " ".join(CORPUS)
@@ -54,10 +56,13 @@ def test_tables(engine: Path, text: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     estimate = r"[\d,.]+ ± [\d.,]+"
     for expected in (
-        r"^\S+words.txt: 100 bytes, \d+ tokens, \d+ contexts of at most 7 tokens\n",
+        r"^\S.*small engine against \S.*small engine\n",
+        r"  text +\S+words.txt, 100 bytes, \d+ tokens\n",
+        r"  contexts +\d+ of at most 7 tokens\n",
+        r"^prediction\n +engine +reference\n",
         rf"  perplexity +{estimate} +{estimate}\n",
         r"  bits per byte +(\d+\.\d{4}) +\1\n",
-        r"^\S.*small engine against \S.*small engine\n",
+        r"^difference\n",
         r"  perplexity, ratio +1\.0000\n",
         r"  same token most likely +100\.00 %\n",
         r"  KL divergence, nats +0\.0000\n",
@@ -68,7 +73,7 @@ def test_tables(engine: Path, text: Path) -> None:
 
 def test_from_a_pipe(engine: Path) -> None:
     result = deltaport("eval", engine, "--text", "-", "-q", input="The quick brown fox")
-    assert result.stdout.startswith("<stdin>: 19 bytes, ")
+    assert "  text      standard input, 19 bytes, " in result.stdout
 
 
 def test_on_a_terminal_it_shows_how_far_it_is(engine: Path, text: Path) -> None:
@@ -80,7 +85,7 @@ def test_on_a_terminal_it_shows_how_far_it_is(engine: Path, text: Path) -> None:
 
 def test_what_cannot_be_evaluated(engine: Path, text: Path, tmp_path: Path) -> None:
     assert "missing.txt" in error_line(deltaport("eval", engine, "--text", "missing.txt"))
-    assert "is a directory" in error_line(deltaport("eval", engine, "--text", tmp_path)).lower()
+    assert "Is a directory" in error_line(deltaport("eval", engine, "--text", tmp_path))
     (tmp_path / "latin.txt").write_bytes("Zürich".encode("latin-1"))
     line = error_line(deltaport("eval", engine, "--text", tmp_path / "latin.txt"))
     assert "latin.txt: not UTF-8 at byte 1" in line
@@ -88,3 +93,31 @@ def test_what_cannot_be_evaluated(engine: Path, text: Path, tmp_path: Path) -> N
     assert "--context 999999" in line
     line = error_line(deltaport("eval", engine, "--text", text, "--against", tmp_path, "-q"))
     assert "manifest.json" in line
+
+
+def test_the_second_engine_is_the_reference(engine: Path, text: Path, tmp_path: Path) -> None:
+    other = save_checkpoint(tmp_path / "other", seed=99, kind="moe", wrapped=True, tokenizer=True)
+    assert deltaport("export", other, "-o", tmp_path / "engine").returncode == 0
+    options = ("--text", text, "--json", "-q")
+    alone = [
+        json.loads(deltaport("eval", one, *options).stdout)["score"]
+        for one in (engine, tmp_path / "engine")
+    ]
+    compared = json.loads(
+        deltaport("eval", engine, "--against", tmp_path / "engine", *options).stdout
+    )
+    assert [compared["score"], compared["reference"]] == alone
+    means = [score["nats_per_token"]["mean"] for score in alone]
+    ratio = compared["comparison"]["perplexity_ratio"]["mean"]
+    assert math.log(ratio) == pytest.approx(means[0] - means[1], rel=1e-6)
+
+
+def test_figures_are_whole_on_a_narrow_terminal(engine: Path, text: Path, tmp_path: Path) -> None:
+    far = tmp_path / ("far" * 20) / ("away" * 20)
+    shutil.copytree(engine, far)
+    shown = on_terminal(
+        "eval", far, "--text", text, "--against", far, environment={"COLUMNS": "80"}
+    )
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert re.search(r"perplexity +[\d,]+ ± [\d,]+ +[\d,]+ ± [\d,]+", plain)
+    assert re.search(r"bits per byte +\d+\.\d{4} +\d+\.\d{4}", plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from examples.train_demo.held_out import judge
 from examples.train_demo.model import DemoModel
 from examples.train_demo.objective import expert_counts, losses
 from examples.train_demo.optimizer import orthogonal
+from examples.train_demo.train_head import head_losses
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_every_stretch_comes_once_before_any_comes_twice(
         assert sorted(seen) == [tuple(range(i * length, (i + 1) * length)) for i in range(count)]
 
 
-def test_repeats_are_of_what_is_before_them() -> None:
+def test_rows_jump_back_and_read_on() -> None:
     rows = torch.arange(4000).view(40, 100)
     found = with_repeats(rows, 0.5, seed=(1, 2, 3))
     changed = (found != rows).any(dim=1)
@@ -139,6 +141,42 @@ def test_losses_of_a_model_that_knows_nothing(model: DemoModel) -> None:
     assert float(found["balance"]) > 1
 
 
+class Oracle(torch.nn.Module):
+    """Knows the next token of rows that count up, and guesses the one after it."""
+
+    def __init__(self, *, certain: float) -> None:
+        super().__init__()
+        self.certain = certain
+        self.num_routers = 1
+        self.router_logits = [torch.arange(float(NUM_EXPERTS)).expand(1, 1, -1)]
+
+    def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        one_hot = torch.nn.functional.one_hot
+        after_one = one_hot(ids + 1, VOCAB_SIZE).float() * self.certain
+        after_two = one_hot(ids[:, :-1] + 2, VOCAB_SIZE).float() * self.certain
+        return after_one, after_two
+
+
+def test_every_place_is_asked_for_the_right_token() -> None:
+    """One place off in any target, and the loss is as large as the oracle is certain."""
+    oracle: Any = Oracle(certain=50.0)
+    rows = torch.arange(2 * 40).view(2, 40)
+    found = losses(oracle, rows)
+    assert float(found["next"]) < 1e-6
+    assert float(found["after"]) < 1e-6
+    assert float(head_losses(oracle, rows)[0]) < 1e-6
+    ids = np.arange(304, dtype=np.uint16)
+    judged = judge(oracle, ids, 100)
+    assert judged.drafts_taken == 1.0
+    assert judged.bits < 1e-6
+    # A model that knows nothing pays for every token but the first, and for the padding nothing.
+    assert judge(oracle_of_nothing(), ids, 100).bits == pytest.approx(302 * np.log2(VOCAB_SIZE))
+
+
+def oracle_of_nothing() -> Any:
+    return Oracle(certain=0.0)
+
+
 def test_experts_are_counted() -> None:
     logits = torch.zeros(2, 3, NUM_EXPERTS)
     logits[:, :, :TOP_K] = 1.0
@@ -150,7 +188,7 @@ def test_experts_are_counted() -> None:
 def test_judgement_is_the_same_however_it_is_shared(
     model: DemoModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = np.random.default_rng(4).integers(0, VOCAB_SIZE, 301).astype(np.uint16)
+    ids = np.random.default_rng(4).integers(0, VOCAB_SIZE, 303).astype(np.uint16)
     whole = judge(model, ids, 100)
     assert whole.loads.mean(dim=1).tolist() == pytest.approx([1.0] * 9)
     sums: list[torch.Tensor] = []

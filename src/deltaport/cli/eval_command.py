@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -41,7 +41,6 @@ Examples:
     "--text",
     required=True,
     metavar="FILE",
-    type=click.File("rb"),
     help="The text, UTF-8; '-' reads it from stdin.",
 )
 @click.option(
@@ -49,7 +48,7 @@ Examples:
     "most_bytes",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Only the first N bytes of the text, to the end of a character. By default all of it.",
+    help="Only the characters that fit into the first N bytes. By default all of the text.",
 )
 @click.option(
     "--against",
@@ -64,7 +63,7 @@ Examples:
 @json_option
 def evaluate(
     engine: Path,
-    text: BinaryIO,
+    text: str,
     most_bytes: int | None,
     against: Path | None,
     context: int | None,
@@ -116,32 +115,34 @@ def evaluate(
 
         write_json({**found.to_json(), "versions": versions()})
     else:
-        _print(found, name=one_line(text.name))
+        _print(found, name="standard input" if text == "-" else one_line(text))
 
 
 def _print(found: Evaluation, *, name: str) -> None:
     from .console import print_table, write_text
     from .formatting import plural
 
+    against = "" if found.reference is None else f" against {found.reference.engine}"
     print_table(
-        f"{name}: {plural(found.size, 'byte')}, {plural(found.tokens, 'token')}, "
-        f"{plural(found.contexts, 'context')} of at most {plural(found.context, 'token')}",
-        _score_rows(found.score, found.reference),
-        numbers=2 if found.reference is not None else 1,
+        f"{found.score.engine}{against}",
+        [
+            ("text", f"{name}, {plural(found.size, 'byte')}, {plural(found.tokens, 'token')}"),
+            ("contexts", f"{found.contexts:,} of at most {plural(found.context, 'token')}"),
+        ],
     )
-    if found.comparison is not None and found.reference is not None:
+    write_text("\n")
+    if found.reference is None:
+        print_table("prediction", _score_rows([found.score]), numbers=1)
+        return
+    rows = [("", "engine", "reference"), *_score_rows([found.score, found.reference])]
+    print_table("prediction", rows, numbers=2)
+    if found.comparison is not None:
         write_text("\n")
-        print_table(
-            f"{found.score.engine} against {found.reference.engine}",
-            _comparison_rows(found.comparison),
-            numbers=1,
-        )
+        print_table("difference", _comparison_rows(found.comparison), numbers=1)
 
 
-def _score_rows(score: Score, reference: Score | None) -> list[tuple[str, ...]]:
-    scores = [score] if reference is None else [score, reference]
+def _score_rows(scores: list[Score]) -> list[tuple[str, ...]]:
     return [
-        ("", *(one.engine for one in scores)),
         ("perplexity", *(_give(one.perplexity) for one in scores)),
         ("bits per byte", *(f"{one.bits_per_byte:.4f}" for one in scores)),
     ]

@@ -76,10 +76,10 @@ def format_estimate(mean: float, error: float) -> str:
     """As many digits as the error gives meaning to: 26.12 ± 0.35, 5,754 ± 219, 1.2e-07 ± 3e-08."""
     if not (math.isfinite(mean) and math.isfinite(error)):
         return f"{mean:.4g}"
-    if not error:
-        return f"{mean:.4f}" if not mean or abs(mean) >= 1e-3 else f"{mean:.1e}"
-    if abs(mean) < 1e-3:
-        return f"{mean:.1e} ± {error:.0e}"
+    if mean and not 1e-3 <= abs(mean) < 1e9:
+        return f"{mean:.1e} ± {error:.0e}" if error else f"{mean:.1e}"
+    if error < 1e-6:  # less than anybody reads
+        return f"{mean:,.4f}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}"
 

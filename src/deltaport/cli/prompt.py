@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from deltaport.errors import InputError
+
+from .text_file import read_text
 
 __all__ = ["check_context", "check_ids", "parse_ids", "read_prompt"]
 
@@ -45,19 +46,7 @@ def check_ids(tokens: Sequence[int], vocab_size: int, *, source: str) -> None:
 
 def read_prompt(prompt: str) -> str:
     """The text to continue: ``prompt`` itself, or for ``-`` all of stdin. Never empty."""
-    if prompt != "-":
-        text = prompt
-    else:
-        if sys.stdin is None:
-            raise InputError("standard input is closed; give it a prompt to read")
-        try:
-            text = sys.stdin.buffer.read().decode()
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"standard input: not UTF-8 at byte {error.start}; convert it first"
-            ) from None
-        except OSError as error:
-            raise InputError(f"standard input: cannot be read: {error.strerror}") from None
+    text = read_text("-") if prompt == "-" else prompt
     if not text:
         raise InputError("the prompt is empty; give the model something to continue")
     return text

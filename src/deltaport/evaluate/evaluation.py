@@ -33,7 +33,8 @@ class Estimate:
     def exponential(self) -> Self:
         """Of e to this power; the error as small errors carry over."""
         power = _exp(self.mean)
-        return type(self)(power, power * self.standard_error)
+        error = power * self.standard_error if self.standard_error else 0.0
+        return type(self)(power, error)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Comparison:
 class Evaluation:
     """Everything an evaluation found; the last two are None without an engine to compare with.
 
-    ``context`` is the most tokens a prediction had before it, ``contexts`` how often it began anew.
+    ``context`` is the most tokens a prediction may have before it; of ``contexts`` each began anew.
     """
 
     size: int

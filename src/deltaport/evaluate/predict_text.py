@@ -14,6 +14,7 @@ from deltaport.evaluate.ledger import Ledger
 from deltaport.runtime import Engine, Session
 from deltaport.runtime.arguments import integer
 from deltaport.runtime.batch import LARGEST_STEP
+from deltaport.text import TOKENIZER_NAME
 
 __all__ = ["EvaluateEvents", "evaluate"]
 
@@ -101,8 +102,8 @@ def _common_tokens(engines: Sequence[Engine], text: str) -> list[int]:
             )
     if len(tokens) < 2:
         raise InputError(
-            f"the text is {len(tokens)} tokens long, which leaves none to predict; expected 2 or "
-            "more"
+            f"too little text: {len(tokens)} of the at least 2 tokens it takes to predict one; "
+            "give it a longer text"
         )
     return tokens
 
@@ -110,10 +111,16 @@ def _common_tokens(engines: Sequence[Engine], text: str) -> list[int]:
 def _tokens(engine: Engine, text: str) -> list[int]:
     if engine.tokenizer is None:
         raise EngineError(
-            f"{engine.folder}: has no tokenizer.json, so it cannot read text; copy the "
+            f"{engine.folder}: has no {TOKENIZER_NAME}, so it cannot read text; copy the "
             "checkpoint's file there"
         )
-    return engine.tokenizer.encode(text, add_special_tokens=False)
+    tokens = engine.tokenizer.encode(text, add_special_tokens=False)
+    if max(tokens, default=0) >= engine.manifest.vocab_size:
+        raise EngineError(
+            f"{engine.folder / TOKENIZER_NAME}: gives token {max(tokens)}, expected 0 to "
+            f"{engine.manifest.vocab_size - 1}; copy the checkpoint's file again"
+        )
+    return tokens
 
 
 def _steps(predicted: int, context: int, vocab_size: int) -> Iterator[range]:
@@ -136,6 +143,7 @@ def _beliefs(session: Session, tokens: Sequence[int], place: int) -> Iterator[Fl
         if not np.isfinite(row).all():
             raise EngineError(
                 f"{session.engine.folder}: gives logits that are not finite after token "
-                f"{place + i} of the text; find out where with: deltaport verify --layers"
+                f"{place + i} of the text; find out where they come from with: deltaport verify "
+                f"{session.engine.folder} --against CHECKPOINT --layers"
             )
         yield log_softmax(row)
