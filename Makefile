@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt
 
 setup: $(READY) ## make the virtual environment and install deltaport into it
 
-demo: $(READY) ## small checkpoint -> engine -> generated tokens -> parity with transformers
+demo: $(READY) ## demo checkpoint -> engine -> text, perplexity, parity with transformers, speed
 	$(BIN)/python -m examples.demo
 
 test: $(READY) ## run all tests

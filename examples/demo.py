@@ -24,8 +24,8 @@ def deltaport(*arguments: str, answers: str | None = None) -> None:
 def main() -> int:
     print("The checkpoint is a small mixture of experts that was trained on Python sources.")
     deltaport("export", CHECKPOINT, "-o", ENGINE, "--overwrite")
-    deltaport("run", ENGINE, "-p", "def read_file(", "-n", "96", "--seed", "1")
-    deltaport("chat", ENGINE, "-n", "48", "--seed", "2", answers="A class for queues.")
+    deltaport("run", ENGINE, "-p", 'class Queue:\n    """', "-n", "96", "--seed", "1")
+    deltaport("chat", ENGINE, "-n", "48", "--seed", "2", answers="Tests of the queue.")
     deltaport("eval", ENGINE, "--text", f"{CHECKPOINT}/held_out.txt", "--bytes", "20000")
     deltaport("verify", ENGINE, "--against", CHECKPOINT)
     deltaport("bench", ENGINE, "--prompt-tokens", "256", "--new-tokens", "32")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from examples.train_demo.config import NUM_EXPERTS, TOP_K
 from examples.train_demo.model import DemoModel
 
-__all__ = ["WEIGHTS", "expert_counts", "imbalance", "losses"]
+__all__ = ["WEIGHTS", "expert_counts", "losses"]
 
 WEIGHTS = {"next": 1.0, "after": 0.3, "balance": 0.1, "logit": 1e-4}
 
@@ -26,7 +26,7 @@ def losses(model: DemoModel, ids: Tensor) -> dict[str, Tensor]:
     return {
         "next": F.cross_entropy(logits, ids[:, 1:].flatten()),
         "after": F.cross_entropy(after_two[:, :-1].flatten(0, 1), ids[:, 2:].flatten()),
-        "balance": torch.stack([imbalance(one) for one in model.router_logits]).mean(),
+        "balance": torch.stack([_imbalance(one) for one in model.router_logits]).mean(),
         "logit": logits.logsumexp(-1).square().mean(),
     }
 
@@ -37,7 +37,7 @@ def expert_counts(router_logits: Tensor) -> Tensor:
     return torch.bincount(chosen.flatten(), minlength=NUM_EXPERTS)
 
 
-def imbalance(router_logits: Tensor) -> Tensor:
+def _imbalance(router_logits: Tensor) -> Tensor:
     """The loss of Switch Transformers (Fedus et al. 2021): 1 where every expert has its share."""
     tokens = router_logits.shape[:-1].numel()
     share = expert_counts(router_logits) / (tokens * TOP_K)

@@ -18,7 +18,7 @@ from examples.train_demo.model import DemoModel
 from examples.train_demo.objective import WEIGHTS, losses
 from examples.train_demo.optimizer import build_optimizers
 
-__all__ = ["HEAD_DONE", "HISTORY", "LONG_ROWS", "STATE", "Training"]
+__all__ = ["HISTORY", "LONG_ROWS", "STATE", "Training"]
 
 SHORT_ROWS, LONG_ROWS = (2, 1024), (1, 2048)
 """Rows and their tokens that a worker reads a step: at first, and at the end."""
@@ -30,8 +30,6 @@ REPEATED = 0.4
 SAVE_EVERY, JUDGE_EVERY = 100, 250
 CLIP = 1.0
 STATE, HISTORY = "training_state.pt", "history.json"
-HEAD_DONE = "head_steps"
-"""In the state, once the head was taught by the finished decoder."""
 
 
 class Training:

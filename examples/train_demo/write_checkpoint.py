@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from examples.train_demo.config import CONFIG
 from examples.train_demo.data import CALIBRATION, HELD_OUT, RECORD, TOKENIZER
 from examples.train_demo.tokenizer import END_OF_TEXT
-from examples.train_demo.training import HEAD_DONE, STATE
+from examples.train_demo.training import STATE
 
 GENERATION_CONFIG = {
     "do_sample": True,
@@ -48,8 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
     work, folder = arguments.work, arguments.folder
     state = torch.load(work / STATE, weights_only=True)
-    if state["step"] < state["steps"] or HEAD_DONE not in state:
-        parser.error(f"{work}: is not done; run train, then train_head")
+    if state["step"] < state["steps"]:
+        parser.error(f"{work}: training is not done")
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.bfloat16().contiguous() for name, tensor in state["model"].items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors import safe_open
+from tokenizers import Tokenizer
 
 from examples.train_demo.config import NUM_EXPERTS, VOCAB_SIZE
 from examples.train_demo.held_out import Judgement
@@ -92,9 +93,9 @@ def test_transformers_gives_the_same_perplexity(demo_engine: Path) -> None:
             torch.nn.functional.cross_entropy(model(row[None]).logits[0], target).item()
             for row, target in zip(rows, targets, strict=True)
         ]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER)
-    # Tokens are whole characters here, so their text has as many bytes as it had in the file.
-    size = len(tokenizer.decode(ids).encode())
+    text = TEXT.read_bytes().decode()
+    offsets = Tokenizer.from_file(str(FOLDER / "tokenizer.json")).encode(text).offsets
+    size = len(text[: offsets[len(ids) - 1][1]].encode())
     options = ["--text", TEXT, "--bytes", str(size), "--context", str(CONTEXT), "--json"]
     found = json.loads(deltaport("eval", demo_engine, *options).stdout)
     assert found["text"]["tokens"] == len(ids)

@@ -18,7 +18,6 @@ from examples.train_demo.held_out import judge
 from examples.train_demo.model import DemoModel
 from examples.train_demo.objective import expert_counts, losses
 from examples.train_demo.optimizer import orthogonal
-from examples.train_demo.train_head import head_losses
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +163,6 @@ def test_every_place_is_asked_for_the_right_token() -> None:
     found = losses(oracle, rows)
     assert float(found["next"]) < 1e-6
     assert float(found["after"]) < 1e-6
-    assert float(head_losses(oracle, rows)[0]) < 1e-6
     ids = np.arange(304, dtype=np.uint16)
     judged = judge(oracle, ids, 100)
     assert judged.drafts_taken == 1.0
