@@ -24,7 +24,7 @@ def deltaport(*arguments: str, answers: str | None = None) -> None:
 def main() -> int:
     print("The checkpoint is a small mixture of experts that was trained on Python sources.")
     deltaport("export", CHECKPOINT, "-o", ENGINE, "--overwrite")
-    deltaport("run", ENGINE, "-p", 'class Queue:\n    """', "-n", "96", "--seed", "1")
+    deltaport("run", ENGINE, "-p", "def read_lines(path):\n", "-n", "96", "--seed", "1")
     deltaport("chat", ENGINE, "-n", "48", "--seed", "2", answers="Tests of the queue.")
     deltaport("eval", ENGINE, "--text", f"{CHECKPOINT}/held_out.txt", "--bytes", "20000")
     deltaport("verify", ENGINE, "--against", CHECKPOINT)

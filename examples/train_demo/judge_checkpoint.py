@@ -31,7 +31,8 @@ def main() -> None:
     text = (folder / HELD_OUT).read_bytes()
     ours, xz = found.bits / len(text), xz_bits_per_byte(text)
     print(f"bits per byte, in contexts of {LONG_ROWS[1]:,} tokens   {ours:.4f}")
-    print(f"bits per byte, xz -9e                        {xz:.4f}: ours is {1 - ours / xz:.1%} below")
+    less = f"ours is {1 - ours / xz:.1%} below"
+    print(f"bits per byte, xz -9e                        {xz:.4f}: {less}")
     print(f"drafts of the prediction head that are right {found.drafts_taken:.1%}")
     print("load of experts over a fair share            least  most")
     for i, loads in enumerate(found.loads):

@@ -22,7 +22,7 @@ from examples.train_demo.training import STATE
 
 GENERATION_CONFIG = {
     "do_sample": True,
-    "temperature": 0.6,
+    "temperature": 0.8,
     "top_p": 0.95,
     "eos_token_id": CONFIG["eos_token_id"],
 }
