@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deltaport.errors import OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
+from deltaport.exporter.dump_folder import DumpFolder
 from deltaport.exporter.export_plan import (
     CheckedCheckpoint,
     ExportEvents,
@@ -32,6 +33,8 @@ def export_checkpoint(
     *,
     target: str = "portable",
     dtype: StorageDtype = "auto",
+    passes: str | None = None,
+    dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     accept_fields: Collection[str] = (),
     events: ExportEvents | None = None,
@@ -39,17 +42,21 @@ def export_checkpoint(
     """Compile the checkpoint folder into an engine folder and return its manifest.
 
     Matrices are stored as ``dtype``; norms, gates and convolution taps always as float32, which
-    loses nothing and costs next to nothing. Raises a ``DeltaportError`` naming what is at fault.
+    loses nothing and costs next to nothing. ``passes`` is a pipeline as text in place of the
+    target's own. The graph after each pass goes into ``dump_dir``, a new or empty folder.
+
+    Raises a ``DeltaportError`` naming what is at fault.
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
+    dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
     with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
         refuse_to_replace_input(output, source.folder)
         # Entered before anything takes long, so that what is wrong with the output is said now.
         with _place(output, overwrite) as place:
             _check_space(place.path, place.shown, source)
-            plan = planned(source, capabilities, events)
+            plan = planned(source, capabilities, events, passes=passes, dumps=dumps)
             from deltaport.exporter.write_package import weight_bytes, write_package
 
             events.stage("writing weights")
@@ -75,17 +82,20 @@ def plan_export(
     *,
     target: str = "portable",
     dtype: StorageDtype = "auto",
+    passes: str | None = None,
+    dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     accept_fields: Collection[str] = (),
     events: ExportEvents | None = None,
 ) -> ExportPlan:
-    """All of :func:`export_checkpoint` but the writing: nothing on the disk changes.
+    """All of :func:`export_checkpoint` but the writing: but for dumps, nothing on the disk changes.
 
     With an ``output``, also checks that it is not the checkpoint, that what is there already may be
     replaced, and that the disk has room. Raises a ``DeltaportError`` naming what is at fault.
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
+    dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
     with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
         if output is not None:
@@ -94,7 +104,29 @@ def plan_export(
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
             _check_space(there, os.fspath(output), source)
-        return planned(source, capabilities, events)
+        return planned(source, capabilities, events, passes=passes, dumps=dumps)
+
+
+def _prepared(
+    passes: str | None,
+    dump_dir: str | os.PathLike[str] | None,
+    output: str | os.PathLike[str] | None,
+) -> DumpFolder | None:
+    """Where dumps go, having found what is wrong with both options before any work is done."""
+    if passes is not None:
+        from deltaport.graph_passes.pipeline import parse_pipeline
+
+        parse_pipeline(passes)
+    if dump_dir is None:
+        return None
+    if output is not None:
+        engine = Path(os.path.realpath(output))
+        inside = Path(os.path.realpath(dump_dir))
+        if engine in (inside, *inside.parents):
+            raise OutputError(
+                f"{os.fspath(dump_dir)}: lies in the engine's own folder; choose another --dump-dir"
+            )
+    return DumpFolder(Path(dump_dir))
 
 
 def _place(output: str | os.PathLike[str], overwrite: bool) -> AtomicFolder:

@@ -25,6 +25,9 @@ from deltaport.state_layout import StateLayout
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from deltaport.exporter.compile_graph import Compilation
+    from deltaport.exporter.dump_folder import DumpFolder
+
 __all__ = ["CheckedCheckpoint", "ExportEvents", "ExportPlan", "StorageDtype", "checked", "planned"]
 
 StorageDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -39,9 +42,13 @@ _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class ExportEvents:
-    """Hooks for whoever shows progress: stages by name, then weight bytes as they are written."""
+    """Hooks for whoever shows progress.
+
+    Stages come by name, what the passes did when they are done, weight bytes as they are written.
+    """
 
     stage: Callable[[str], None] = lambda _: None
+    compiled: Callable[[Compilation], None] = lambda _: None
     weights: Callable[[int], None] = lambda _: None
     wrote: Callable[[int], None] = lambda _: None
 
@@ -114,6 +121,7 @@ class ExportPlan:
     target: TargetCapabilities
     model: ir.Model
     layout: StateLayout
+    compilation: Compilation
 
     @property
     def weight_sizes(self) -> list[int]:
@@ -125,21 +133,28 @@ class ExportPlan:
 
 
 def planned(
-    checkpoint: CheckedCheckpoint, target: TargetCapabilities, events: ExportEvents
+    checkpoint: CheckedCheckpoint,
+    target: TargetCapabilities,
+    events: ExportEvents,
+    *,
+    passes: str | None = None,
+    dumps: DumpFolder | None = None,
 ) -> ExportPlan:
-    """Trace the model and run the passes of ``target`` over it."""
+    """Trace the model and run ``passes`` over it, or those of ``target``."""
     events.stage("tracing the model")
     # Only now: torch and onnx take seconds to import, and what is wrong with a checkpoint should
     # be said at once.
     import torch
 
     from deltaport.exporter.bind_weights import bind_weights
+    from deltaport.exporter.compile_graph import compile_graph
     from deltaport.exporter.trace import trace
-    from deltaport.graph_passes.pipeline import default_pipeline
+    from deltaport.graph_passes.decoder_layout import layout_of
 
     storage = checkpoint.storage
-    model, layout = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
+    model = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
     bind_weights(model.graph, checkpoint.binding.recipes)
     events.stage("running passes")
-    model = default_pipeline(layout, target)(model).model
-    return ExportPlan(checkpoint, target, model, layout)
+    model, compilation = compile_graph(model, target, passes=passes, dumps=dumps)
+    events.compiled(compilation)
+    return ExportPlan(checkpoint, target, model, layout_of(model), compilation)

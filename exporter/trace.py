@@ -19,6 +19,7 @@ from deltaport.decoder_interface import LOGITS, STEP_INPUTS, tap_names
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
 from deltaport.exporter.torch_model import Decoder
+from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.state_layout import CAPACITY, SLOTS, StateLayout
 
 __all__ = ["IR_VERSION", "trace"]
@@ -31,10 +32,10 @@ Dim = Any
 """What ``torch.export.Dim`` returns, which torch does not name."""
 
 
-def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
+def trace(spec: ModelSpec, dtype_of: DtypeOf) -> ir.Model:
     """Trace a decoder of ``spec`` whose parameter ``name`` is stored as ``dtype_of(name)``.
 
-    Returns the graph, its initializers named by parameter and still without values, and the
+    Returns the graph, with its initializers named by parameter and still without values, and the
     layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic. The residual
     stream has the names of ``tap_names``.
     """
@@ -55,7 +56,8 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> tuple[ir.Model, StateLayout]:
     model.producer_name, model.producer_version = "deltaport", None
     _name_taps(model.graph, tap_names(spec.num_layers))
     _name_interface(model, layout)
-    return model, layout
+    set_layout(model, layout)
+    return model
 
 
 def _example_inputs(decoder: Decoder) -> tuple[torch.Tensor | list[torch.Tensor], ...]:
@@ -110,10 +112,9 @@ def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:
 
 def _name_taps(graph: ir.Graph, names: list[str]) -> None:
     """Name the last outputs, and let them be values inside the graph like any other."""
-    start = len(graph.outputs) - len(names)
-    for value, name in zip(graph.outputs[start:], names, strict=True):
-        value.name = name
-    del graph.outputs[start:]
+    # One by one: deleting a slice leaves the values thinking that they are outputs still.
+    for name in reversed(names):
+        graph.outputs.pop().name = name
 
 
 def _name_interface(model: ir.Model, layout: StateLayout) -> None:

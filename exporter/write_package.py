@@ -57,6 +57,7 @@ def write_package(
     manifest = Manifest(
         deltaport_version=__version__,
         target=target.name,
+        ragged=target.ragged,
         dtype=dtype,
         decoder=DECODER_NAME,
         vocab_size=spec.vocab_size,

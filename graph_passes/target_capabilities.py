@@ -13,13 +13,16 @@ __all__ = ["TARGETS", "TargetCapabilities", "target_named"]
 class TargetCapabilities:
     """One row of the table.
 
-    ``function_bodies``: ops of ours ship with their standard-ONNX bodies, so that a runtime
-    without our kernels can run the graph.
+    ``ragged``: the rows of a step may have any number of tokens each. Elsewhere a step of more
+    than one token runs a single sequence, without padding, and one of a token each runs no
+    sequence that has none.
+    ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     """
 
     name: str
     summary: str
-    function_bodies: bool
+    ragged: bool
+    lowering: str
 
 
 TARGETS = {
@@ -28,7 +31,22 @@ TARGETS = {
         TargetCapabilities(
             name="portable",
             summary="standard ONNX of opset 24, for onnxruntime 1.24 or newer; computes in fp32",
-            function_bodies=True,
+            ragged=True,
+            lowering="attach-function-bodies",
+        ),
+        TargetCapabilities(
+            name="ort-cpu",
+            summary="coarse ops for kernels of deltaport in onnxruntime on CPUs; standard ONNX "
+            "bodies where there is none",
+            ragged=True,
+            lowering="attach-function-bodies",
+        ),
+        TargetCapabilities(
+            name="ort-cuda",
+            summary="onnxruntime's own fused ops, for GPUs by CUDA",
+            ragged=False,
+            lowering="lower-to-contrib,eliminate-common-subexpressions,lower-precision,"
+            "eliminate-dead-code",
         ),
     )
 }

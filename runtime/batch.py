@@ -13,7 +13,7 @@ from deltaport.errors import CapacityError, EngineError
 from deltaport.runtime.engine import Engine
 from deltaport.runtime.snapshot import Snapshot
 from deltaport.runtime.state_buffers import StateBuffers
-from deltaport.runtime.step_plan import plan_step
+from deltaport.runtime.step_plan import StepPlan, plan_steps
 
 __all__ = ["INITIAL_CAPACITY", "LARGEST_STEP", "SMALLEST_STEP", "Batch", "Logits", "Which"]
 
@@ -104,25 +104,30 @@ class Batch:
             tokens = work[row] = self.tokens[row][seen : seen + width]
             last = [len(tokens) - 1] if seen + len(tokens) == len(self.tokens[row]) else []
             wanted[row] = range(len(tokens)) if which == "all" else last
-        plan = plan_step(work, self.lengths, wanted)
-        self._reserve(int(self.lengths.max()) + plan.width)
-        out = np.empty((plan.logit_rows, self.engine.manifest.vocab_size), dtype=np.float32)
+        plans = list(plan_steps(work, self.lengths, wanted, ragged=self.engine.manifest.ragged))
+        self._reserve(int(self.lengths.max()) + max(plan.width for plan in plans))
         self._lost = True  # in-place state is undefined until the step is done with
-        self.engine.run_step(
-            [*plan.inputs.items(), *self.state.inputs()],
-            [(LOGITS, out), *self.state.outputs()],
-        )
-        self.state.commit()
-        self.lengths = self.lengths + plan.lengths
-
-        ends = np.cumsum(list(plan.picks.values()))[:-1]
-        results = dict(zip(plan.picks, np.split(out, ends), strict=True)) if plan.picks else {}
+        found: dict[int, Logits] = {}
+        for plan in plans:
+            found |= self._run(plan)
+        results = {row: found[row] for row in wanted if row in found}
         for row, result in results.items():
             if self.lengths[row] == len(self.tokens[row]):
                 # A copy: the caller may well change in place what it is given.
                 self.logits[row] = result[-1].copy()
         self._lost = False
         return results
+
+    def _run(self, plan: StepPlan) -> dict[int, Logits]:
+        out = np.empty((plan.logit_rows, self.engine.manifest.vocab_size), dtype=np.float32)
+        self.engine.run_step(
+            [*plan.inputs.items(), *self.state.inputs(plan.slots)],
+            [(LOGITS, out), *self.state.outputs(plan.slots)],
+        )
+        self.state.commit(plan.slots)
+        self.lengths[plan.slots] += plan.lengths
+        ends = np.cumsum(list(plan.picks.values()))[:-1]
+        return dict(zip(plan.picks, np.split(out, ends), strict=True)) if plan.picks else {}
 
     def extend(self, row: int, token: int) -> None:
         """Go on with ``token``, chosen by the row's logits, which are used up."""

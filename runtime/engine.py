@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import onnxruntime as ort
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from deltaport.runtime.session import Session
     from deltaport.text import TextTokenizer
 
-__all__ = ["Engine", "session_options"]
+__all__ = ["Device", "Engine", "open_decoder"]
+
+Device = Literal["cpu", "cuda"]
+
+_FOR_CUDA = {"ort-cuda"}
+"""Targets whose engines belong on a GPU."""
+_TENSOR_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"} | {
+    "float16": "tensor(float16)",
+    "bfloat16": "tensor(bfloat16)",
+}
+_BFLOAT16 = 16
+"""ONNX's number for bfloat16, whose bits numpy carries as uint16."""
 
 
 class Engine:
@@ -33,6 +44,12 @@ class Engine:
         self.folder = folder
         self.manifest = manifest
         self._decoder = decoder
+        self._bfloat16 = {
+            name
+            for tensor in manifest.state
+            if tensor.dtype == "bfloat16"
+            for name in (tensor.input, tensor.output)
+        }
 
     @classmethod
     def open(
@@ -41,11 +58,14 @@ class Engine:
         *,
         threads: int | None = None,
         checksums: bool = True,
+        device: Device | None = None,
     ) -> Engine:
         """Open the engine in ``folder``.
 
         ``threads``: how many compute threads, by default one per core. ``checksums=False`` skips
-        reading every file once to compare it with the manifest. Raises ``EngineError``.
+        reading every file once to compare it with the manifest. ``device``: by default a GPU for
+        engines made for one, where onnxruntime can use it, and the CPU for all else. Raises
+        ``EngineError``.
         """
         if threads is not None:
             integer("threads", threads, most=most_threads())
@@ -56,7 +76,13 @@ class Engine:
                 f"{root}: made with op library {manifest.op_library_version}, this deltaport has "
                 f"{OP_LIBRARY_VERSION}; upgrade deltaport or export the engine again"
             )
-        decoder = _load(root / manifest.decoder, threads)
+        path = root / manifest.decoder
+        try:
+            decoder = open_decoder(str(path), manifest, threads=threads, device=device)
+        except EngineError:
+            raise
+        except Exception as error:  # as in run_step
+            raise EngineError(f"{path}: onnxruntime refuses it: {_first_line(error)}") from error
         _check_interface(root / manifest.decoder, decoder, manifest)
         return cls(root, manifest, decoder)
 
@@ -89,30 +115,60 @@ class Engine:
         """Run the decoder once with every input and output bound to the given arrays."""
         binding = self._decoder.io_binding()
         for name, array in inputs:
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            kind = self._element_type(name, array)
+            binding.bind_input(name, "cpu", 0, kind, array.shape, array.ctypes.data)
         for name, array in outputs:
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            kind = self._element_type(name, array)
+            binding.bind_output(name, "cpu", 0, kind, array.shape, array.ctypes.data)
         try:
             self._decoder.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
             raise EngineError(f"{self.folder}: a step failed: {_first_line(error)}") from error
 
+    def _element_type(self, name: str, array: NDArray[Any]) -> np.dtype[Any] | int:
+        return _BFLOAT16 if name in self._bfloat16 else array.dtype
 
-def session_options(threads: int | None) -> ort.SessionOptions:
-    """How every decoder is run; ``threads`` as in :meth:`Engine.open`."""
+
+def open_decoder(
+    model: str | bytes,
+    manifest: Manifest,
+    *,
+    threads: int | None = None,
+    device: Device | None = None,
+    weights: Path | None = None,
+) -> ort.InferenceSession:
+    """A decoder, from its file or its bytes, as every engine runs it.
+
+    ``threads`` and ``device`` as in :meth:`Engine.open`; ``weights`` is the folder of external
+    weights for a model from bytes. What onnxruntime raises leaves as it is.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return options
+    if weights is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights)
+        )
+    return ort.InferenceSession(model, options, providers=_providers(manifest, device))
 
 
-def _load(path: Path, threads: int | None) -> ort.InferenceSession:
-    options = session_options(threads)
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as in run_step
-        raise EngineError(f"{path}: onnxruntime refuses it: {_first_line(error)}") from error
+def _providers(manifest: Manifest, device: Device | None) -> list[str]:
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    if device not in (None, *get_args(Device)):
+        raise EngineError(f"device is {device!r:.40}, expected {' or '.join(get_args(Device))}")
+    if device == "cuda" and manifest.target not in _FOR_CUDA:
+        raise EngineError(
+            f"device is cuda, but the engine was made for {manifest.target!r:.40}; export it with "
+            f"--target {' or '.join(_FOR_CUDA)}"
+        )
+    has_cuda = cuda in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise EngineError(
+            "device is cuda, but this onnxruntime has no CUDA provider; install onnxruntime-gpu"
+        )
+    wanted = manifest.target in _FOR_CUDA if device is None else device == "cuda"
+    return [cuda, cpu] if wanted and has_cuda else [cpu]
 
 
 def _first_line(error: Exception) -> str:
@@ -122,21 +178,20 @@ def _first_line(error: Exception) -> str:
 
 def _check_interface(path: Path, decoder: ort.InferenceSession, manifest: Manifest) -> None:
     """The graph must have exactly the inputs and outputs the manifest promises."""
-    dtypes = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
     found = {
-        value.name: (dtypes.get(value.type), value.shape)
+        value.name: (value.type, value.shape)
         for value in (*decoder.get_inputs(), *decoder.get_outputs())
     }
-    expected: dict[str, tuple[type, tuple[int | str, ...]]] = {
-        name: (np.int64, shape) for name, shape in STEP_INPUTS.items()
-    } | {LOGITS: (np.float32, ("rows", manifest.vocab_size))}
+    expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
+        name: ("int64", shape) for name, shape in STEP_INPUTS.items()
+    } | {LOGITS: ("float32", ("rows", manifest.vocab_size))}
     for tensor in manifest.state:
-        expected[tensor.input] = expected[tensor.output] = (np.float32, tensor.shape)
+        expected[tensor.input] = expected[tensor.output] = (tensor.dtype, tensor.shape)
     for name in sorted(set(found) ^ set(expected)):
         side = "graph" if name in found else "manifest"
         raise EngineError(f"{path}: {name} is only in the {side}; export the engine again")
     for name, (dtype, shape) in expected.items():
-        if found[name][0] is not dtype or not _fits(found[name][1], shape):
+        if found[name][0] != _TENSOR_TYPES[dtype] or not _fits(found[name][1], shape):
             raise EngineError(f"{path}: {name} has another dtype or shape than the manifest says")
 
 

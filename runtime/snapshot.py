@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Snapshot:
     """How many of the tokens the state has seen."""
     logits: NDArray[np.float32] | None
     """[V], after the last token, if the state has seen that."""
-    state: Mapping[str, NDArray[np.float32]]
+    state: Mapping[str, NDArray[Any]]
     """Per input of the graph its part, without the slot dimension; caches end at ``length``."""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,11 @@ from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
 
 __all__ = ["StateBuffers", "doubled_to"]
 
-Buffer = NDArray[np.float32]
+Buffer = NDArray[Any]
+"""In the dtype of its tensor; bfloat16, which numpy has not, as its bits in uint16."""
+
+_EVERY = slice(None)
+_NUMPY = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
 class StateBuffers:
@@ -45,20 +50,23 @@ class StateBuffers:
                 return array
         raise KeyError(name)
 
-    def inputs(self) -> Iterator[tuple[str, Buffer]]:
-        """What the next step reads."""
+    def inputs(self, slots: slice = _EVERY) -> Iterator[tuple[str, Buffer]]:
+        """What a step over neighbouring ``slots`` reads."""
         for tensor, array in zip(self.layout, self._past, strict=True):
-            yield tensor.input, array
+            yield tensor.input, array[slots]
 
-    def outputs(self) -> Iterator[tuple[str, Buffer]]:
-        """Where the next step writes."""
+    def outputs(self, slots: slice = _EVERY) -> Iterator[tuple[str, Buffer]]:
+        """Where a step over neighbouring ``slots`` writes."""
         for i, tensor in enumerate(self.layout):
-            yield tensor.output, self._spare.get(i, self._past[i])
+            yield tensor.output, self._spare.get(i, self._past[i])[slots]
 
-    def commit(self) -> None:
-        """After a step: what was written becomes what the next one reads."""
+    def commit(self, slots: slice = _EVERY) -> None:
+        """After a step over ``slots``: what was written becomes what the next one reads."""
         for i, written in self._spare.items():
-            self._past[i], self._spare[i] = written, self._past[i]
+            if len(range(self.slots)[slots]) == self.slots:
+                self._past[i], self._spare[i] = written, self._past[i]
+            else:
+                self._past[i][slots] = written[slots]
 
     def reserve(self, capacity: int, used: int) -> None:
         """Make room for ``capacity`` tokens, keeping the first ``used`` of every slot.
@@ -101,7 +109,7 @@ class StateBuffers:
     def _allocate(self, tensor: StateTensor, capacity: int) -> Buffer:
         shape = tensor.concrete_shape(self.slots, capacity)
         try:
-            return np.zeros(shape, dtype=np.float32)
+            return np.zeros(shape, dtype=_NUMPY[tensor.dtype])
         except (MemoryError, ValueError):  # ValueError: more than the address space
             raise CapacityError(
                 f"no memory for {tensor.input} of shape {list(shape)}; use fewer sequences or "

@@ -12,7 +12,7 @@ DOC = """\
 Per head: q = rope(rmsnorm(q) * q_norm), k = rope(rmsnorm(k) * k_norm), where rope turns the pairs
 (i, i + R/2) of the first R dimensions by the angles whose cosine and sine are given.
     present[b,:,past_lengths[b]+t] = k, v of token t    for t < lengths[b]
-    o = softmax(q K^T * D^-0.5) V * sigmoid(gate)       over columns 0 .. past_lengths[b]+t
+    o = softmax(q K^T * scale) V * sigmoid(gate)        over columns 0 .. past_lengths[b]+t
 Query head h reads key/value head h // (Hq/Hkv). o is 0 where padded. Columns at or beyond
 past_lengths + lengths are unspecified in present and never read from past.
 B >= 1 and T >= 1; the caller guarantees past_lengths + T <= capacity on every row.
@@ -104,9 +104,8 @@ BODY = (
     q_folded = Reshape(q_by_head, folded_shape)
     keys_t = Transpose<perm = [0, 1, 3, 2]>(keys)
     raw_scores = MatMul(q_folded, keys_t)
-    head_dim_f = Cast<to = 1>(head_dim)
-    inverse_scale = Sqrt(head_dim_f)
-    scaled_scores = Div(raw_scores, inverse_scale)
+    score_scale = Constant<value_float: float = @scale>()
+    scaled_scores = Mul(raw_scores, score_scale)
     scores_shape = Concat<axis = 0>(n_rows, n_kv_heads, group, n_tokens, n_columns)
     scores_5d = Reshape(scaled_scores, scores_shape)
     minus_infinity = Constant<value_float = -inf>()
@@ -150,8 +149,9 @@ GATED_ATTENTION = OpDefinition(
     ),
     body=BODY,
     attributes={
+        "scale": Attribute("float", "what scores are multiplied by; D^-0.5 in the model"),
         "norm_eps": Attribute(
             "float", "added to the mean square in the query and key norms", default=1e-6
-        )
+        ),
     },
 )

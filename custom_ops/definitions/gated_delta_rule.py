@@ -8,7 +8,7 @@ chunk-parallel WY form; ``torch_recurrent_gated_delta_rule`` of
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
 from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
-__all__ = ["GATED_DELTA_RULE"]
+__all__ = ["GATED_DELTA_RULE", "NEW_STATE", "NORM_EPS", "RULE_INPUTS", "delta_rule_body"]
 
 CHUNK = 64
 """Tokens solved together by the body; the semantics do not depend on it."""
@@ -242,11 +242,17 @@ CHUNKED = f"""
         o_many = Slice(o_padded, zero_1, n_tokens, axis_1)
 """
 
-BODY = f"""
+
+def delta_rule_body(read_out: str) -> str:
+    """The rule as ONNX text, its read-out called ``read_out``, its state ``new_state``.
+
+    Tails also use what ``VALID_TOKENS`` and ``PREPARE`` define.
+    """
+    return f"""
 {VALID_TOKENS.format(activation="qkv")}
 {PREPARE}
     is_one = Equal(n_tokens_scalar, one)
-    o, S_next = If(is_one) <
+    {read_out}, S_next = If(is_one) <
         then_branch = one_step () => (o_one, S_one) {{
 {ONE_STEP}
         }},
@@ -260,10 +266,10 @@ BODY = f"""
     new_state = Where(touched, stepped_state, state)
 """
 
-GATED_DELTA_RULE = OpDefinition(
-    name="GatedDeltaRule",
-    doc=DOC,
-    inputs=(
+
+RULE_INPUTS = {
+    port.name: port
+    for port in (
         Port("qkv", "float", "B,T,2*Hk*Dk+Hv*Dv", "all query, then key, then value heads"),
         Port("a", "float", "B,T,Hv", "decay logits"),
         Port("b", "float", "B,T,Hv", "write-strength logits"),
@@ -271,15 +277,18 @@ GATED_DELTA_RULE = OpDefinition(
         Port("dt_bias", "float", "Hv", "bias of the decay logits"),
         Port("state", "float", "B,Hv,Dk,Dv", "recurrent state"),
         Port("lengths", "int64", "B", "real tokens of each row, 0 to T"),
-    ),
-    outputs=(
-        Port("o", "float", "B,T,Hv*Dv", "read-out, 0 where padded"),
-        Port("new_state", "float", "B,Hv,Dk,Dv", "state after the row's real tokens"),
-    ),
-    body=BODY,
-    attributes={
-        "norm_eps": Attribute(
-            "float", "added to the sum of squares in the l2 norms of queries and keys", default=1e-6
-        )
-    },
+    )
+}
+NEW_STATE = Port("new_state", "float", "B,Hv,Dk,Dv", "state after the row's real tokens")
+NORM_EPS = Attribute(
+    "float", "added to the sum of squares in the l2 norms of queries and keys", default=1e-6
+)
+
+GATED_DELTA_RULE = OpDefinition(
+    name="GatedDeltaRule",
+    doc=DOC,
+    inputs=tuple(RULE_INPUTS.values()),
+    outputs=(Port("o", "float", "B,T,Hv*Dv", "read-out, 0 where padded"), NEW_STATE),
+    body=delta_rule_body("o"),
+    attributes={"norm_eps": NORM_EPS},
 )

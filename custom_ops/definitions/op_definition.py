@@ -40,7 +40,10 @@ DIMENSIONS = {
     "capacity": "tokens a key/value cache has room for",
     "H": "width of a token, the hidden size",
     "E": "experts",
-    "I": "width inside an expert",
+    "I": "width inside an expert or feed-forward",
+    "Is": "width inside the shared expert",
+    "Ki": "width of what a product reads",
+    "No": "width of what a product gives",
 }
 """What the dimensions in the shapes of ports are called."""
 

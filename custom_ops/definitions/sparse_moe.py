@@ -7,7 +7,7 @@ Source of the maths: ``Qwen3_5MoeTopKRouter`` and ``Qwen3_5MoeExperts`` of
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
 from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
-__all__ = ["SPARSE_MOE"]
+__all__ = ["COMBINED", "MOE_INPUTS", "ROUTED_EXPERTS", "SPARSE_MOE", "TOP_K"]
 
 DOC = """\
 For each real token:
@@ -20,7 +20,7 @@ B >= 1 and T >= 1.
 
 # A loop over the experts somebody chose, in index order: each iteration reads one expert's weights
 # and applies it to all of its tokens, so weights are never copied per token.
-BODY = (
+ROUTED_EXPERTS = (
     VALID_TOKENS.format(activation="x")
     + """
     always = Constant<value = bool {1}>()
@@ -80,21 +80,28 @@ BODY = (
         hit_rows = Unsqueeze(hit_token, axis_1)
         acc_next = ScatterND<reduction = "add">(acc, hit_rows, weighted)
     }>
-    y = Reshape(combined, x_shape)
 """
 )
+"""Makes ``combined`` [B*T,H]; tails use ``tokens``, ``x_shape``, ``valid_column`` [B*T,1] too."""
 
-SPARSE_MOE = OpDefinition(
-    name="SparseMoE",
-    doc=DOC,
-    inputs=(
+MOE_INPUTS = {
+    port.name: port
+    for port in (
         Port("x", "float", "B,T,H", "tokens"),
         Port("router_logits", "float", "B,T,E", "router logits"),
         Port("gate_up", "T", "E,2*I,H", "expert gate rows, then up rows"),
         Port("down", "T", "E,H,I", "expert down projections"),
         Port("lengths", "int64", "B", "real tokens of each row, 0 to T"),
-    ),
-    outputs=(Port("y", "float", "B,T,H", "combined experts, 0 where padded"),),
-    body=BODY,
-    attributes={"top_k": Attribute("int", "experts each token is given to, 1 to E")},
+    )
+}
+COMBINED = Port("y", "float", "B,T,H", "combined experts, 0 where padded")
+TOP_K = Attribute("int", "experts each token is given to, 1 to E")
+
+SPARSE_MOE = OpDefinition(
+    name="SparseMoE",
+    doc=DOC,
+    inputs=tuple(MOE_INPUTS.values()),
+    outputs=(COMBINED,),
+    body=f"{ROUTED_EXPERTS}    y = Reshape(combined, x_shape)\n",
+    attributes={"top_k": TOP_K},
 )

@@ -25,6 +25,7 @@ def gated_attention(
     lengths: Tensor,
     past_lengths: Tensor,
     *,
+    scale: float,
     norm_eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Causal grouped-query attention with cache and sigmoid output gate.
@@ -41,6 +42,7 @@ def gated_attention(
             GATED_ATTENTION,
             (q_gate, k, v, q_norm, k_norm, cos, sin, past_key, past_value, lengths, past_lengths),
             ((B, T, Hq * D), past_key.shape, past_value.shape),
+            scale=scale,
             norm_eps=norm_eps,
         )
         return o, present_key, present_value
@@ -67,6 +69,7 @@ def gated_attention(
         keys,
         values,
         attn_mask=(visible & written[:, None])[:, None],
+        scale=scale,
         enable_gqa=True,
     )
     o = attended.transpose(1, 2) * gate.sigmoid()  # [B,T,Hq,D]

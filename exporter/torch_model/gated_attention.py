@@ -24,6 +24,7 @@ class GatedAttention(nn.Module):
         q_dim = dims.num_heads * dims.head_dim
         kv_dim = dims.num_key_value_heads * dims.head_dim
         self.eps = spec.rms_norm_eps
+        self.scale = dims.head_dim**-0.5
         self.q_proj = Linear(spec.hidden_size, 2 * q_dim, bias=dims.bias)
         self.k_proj = Linear(spec.hidden_size, kv_dim, bias=dims.bias)
         self.v_proj = Linear(spec.hidden_size, kv_dim, bias=dims.bias)
@@ -54,6 +55,7 @@ class GatedAttention(nn.Module):
             past_value,
             lengths,
             past_lengths,
+            scale=self.scale,
             norm_eps=self.eps,
         )
         return self.o_proj(o), present_key, present_value

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
 from deltaport.custom_ops.definitions import BODY_OPSET, DEFINITIONS, DOMAIN
 from deltaport.errors import PassError
+from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
 
 __all__ = ["AttachFunctionBodies"]
 
 
-class AttachFunctionBodies(ir.passes.InPlacePass):
+@dataclass(frozen=True)
+class AttachFunctionBodies(GraphPass):
     """Add a model-local function for every op of our domain the graph calls.
 
     A runtime with our kernels loaded runs those; any other inlines the body.
@@ -18,13 +22,16 @@ class AttachFunctionBodies(ir.passes.InPlacePass):
 
     name = "attach-function-bodies"
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Attach what is missing. Bodies and graph must speak the same opset to be inlined."""
+    def requires(self, model: ir.Model) -> None:
+        """Bodies and graph speak the same opset, or no runtime could inline them."""
         opset = model.graph.opset_imports.get("")
         if opset != BODY_OPSET:
-            raise PassError(
+            raise PreconditionError(
                 f"{self.name}: graph is opset {opset}, function bodies are opset {BODY_OPSET}"
             )
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Attach what is missing."""
         called = sorted({node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN})
         modified = False
         for op_type in called:

@@ -32,6 +32,8 @@ class Cast(UnaryRecipe):
     :class:`CheckpointError` when read, since an infinite weight would ruin the model silently.
     """
 
+    kind = "cast"
+
     inner: Recipe
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = field(init=False)
@@ -42,9 +44,6 @@ class Cast(UnaryRecipe):
             if each not in _FLOATS:
                 raise ValueError(f"cast: {each} is none of {', '.join(d.name for d in _FLOATS)}")
         self._set(dtype=dtype, shape=self.inner.shape)
-
-    def describe(self) -> str:  # noqa: D102
-        return f"cast({self.inner.describe()}, {self.dtype.name})"
 
     def _read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         values = self.inner.read(source, region)

@@ -18,6 +18,8 @@ __all__ = ["Concat", "Slice", "Squeeze", "Stack", "Transpose"]
 class Slice(UnaryRecipe):
     """Elements ``start`` to ``stop`` of one axis."""
 
+    kind = "slice"
+
     inner: Recipe
     axis: int
     start: int
@@ -35,9 +37,6 @@ class Slice(UnaryRecipe):
         size = self.stop - self.start
         self._set(shape=_replaced(shape, self.axis, size), dtype=self.inner.dtype)
 
-    def describe(self) -> str:  # noqa: D102
-        return f"slice({self.inner.describe()}, axis={self.axis}, {self.start}:{self.stop})"
-
     def _read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         start, stop = region[self.axis]
         shifted = (start + self.start, stop + self.start)
@@ -47,6 +46,8 @@ class Slice(UnaryRecipe):
 @dataclass(frozen=True, repr=False)
 class Transpose(UnaryRecipe):
     """Axes reordered as by ``numpy.transpose``: result axis ``i`` is input axis ``perm[i]``."""
+
+    kind = "transpose"
 
     inner: Recipe
     perm: tuple[int, ...]
@@ -59,9 +60,6 @@ class Transpose(UnaryRecipe):
             raise ValueError(f"transpose: perm {perm} is not a permutation of {len(shape)} axes")
         self._set(perm=perm, shape=tuple(shape[axis] for axis in perm), dtype=self.inner.dtype)
 
-    def describe(self) -> str:  # noqa: D102
-        return f"transpose({self.inner.describe()}, perm={self.perm})"
-
     def _read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         by_axis = dict(zip(self.perm, region, strict=True))
         inner = tuple(by_axis[axis] for axis in range(len(region)))
@@ -71,6 +69,8 @@ class Transpose(UnaryRecipe):
 @dataclass(frozen=True, repr=False)
 class Squeeze(UnaryRecipe):
     """One axis of size 1 removed."""
+
+    kind = "squeeze"
 
     inner: Recipe
     axis: int
@@ -84,9 +84,6 @@ class Squeeze(UnaryRecipe):
             raise ValueError(f"squeeze: axis {self.axis} of shape {shape} is not of size 1")
         self._set(shape=_removed(shape, self.axis), dtype=self.inner.dtype)
 
-    def describe(self) -> str:  # noqa: D102
-        return f"squeeze({self.inner.describe()}, axis={self.axis})"
-
     def _read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         inner = _inserted(region, self.axis, (0, 1))
         return self.inner.read(source, inner).squeeze(self.axis)
@@ -95,6 +92,8 @@ class Squeeze(UnaryRecipe):
 @dataclass(frozen=True, repr=False)
 class Concat(Recipe):
     """Parts joined along an existing axis; dtypes and all other sizes must agree."""
+
+    kind = "concat"
 
     parts: tuple[Recipe, ...]
     axis: int
@@ -115,9 +114,6 @@ class Concat(Recipe):
         *starts, total = accumulate((part.shape[self.axis] for part in parts), initial=0)
         shape = _replaced(parts[0].shape, self.axis, total)
         self._set(parts=parts, shape=shape, dtype=parts[0].dtype, _starts=tuple(starts))
-
-    def describe(self) -> str:  # noqa: D102
-        return f"concat({_listed(self.parts)}, axis={self.axis})"
 
     def _inputs(self) -> tuple[Recipe, ...]:
         return self.parts
@@ -143,6 +139,8 @@ class Concat(Recipe):
 class Stack(Recipe):
     """Parts of one shape and dtype along a new leading axis, such as the experts of a layer."""
 
+    kind = "stack"
+
     parts: tuple[Recipe, ...]
     shape: tuple[int, ...] = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
@@ -154,9 +152,6 @@ class Stack(Recipe):
             if part.shape != parts[0].shape:
                 raise ValueError(f"stack: shapes {parts[0].shape} and {part.shape} differ")
         self._set(parts=parts, shape=(len(parts), *parts[0].shape), dtype=parts[0].dtype)
-
-    def describe(self) -> str:  # noqa: D102
-        return f"stack({_listed(self.parts)})"
 
     def _inputs(self) -> tuple[Recipe, ...]:
         return self.parts
@@ -196,10 +191,3 @@ def _removed(values: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
 
 def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     return (*[slice(None)] * axis, slice(start, stop))
-
-
-def _listed(parts: tuple[Recipe, ...]) -> str:
-    texts = [part.describe() for part in parts[:2]]
-    if len(parts) > 4:
-        return f"{texts[0]}, ..., {parts[-1].describe()}, parts={len(parts)}"
-    return ", ".join([*texts, *(part.describe() for part in parts[2:])])

@@ -5,22 +5,25 @@ it. Any region of the result is computed from just the regions of the checkpoint
 writing an engine of any size needs memory for a few pieces only. Every operation is elementwise or
 moves elements, so the bytes do not depend on how the result is cut into pieces.
 
-Here are what all recipes share and the leaf of their trees; ``layout_recipes`` and ``cast_recipe``
-hold the operations.
+Here are what all recipes share and the leaf of their trees; ``recipe_kinds`` lists the operations.
 """
 
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deltaport.graph_passes.recipes.counted_names import SourceName, counted
 from deltaport.graph_passes.recipes.region import Region, check_region
-from deltaport.strict_json import quote
 
 __all__ = ["Recipe", "RecordingSource", "Source", "TensorSource", "UnaryRecipe"]
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 
 class TensorSource(Protocol):
@@ -53,14 +56,23 @@ class RecordingSource:
 
 
 class Recipe(ABC):
-    """How to make one array of ``shape`` and ``dtype``; immutable, compared by value."""
+    """How to make one array of ``shape`` and ``dtype``; immutable, compared by value.
 
+    A subclass is a frozen dataclass. The fields its ``__init__`` takes are recipes, whole numbers
+    or tuples of them, floats and dtypes; with ``kind`` they make its text.
+    """
+
+    kind: ClassVar[str]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def sources(self) -> Iterator[str]:
         """Yield the names of the checkpoint tensors used, in order, each once."""
         yield from dict.fromkeys(name for part in self._walk() for name in part._reads())
+
+    def part_count(self) -> int:
+        """How many recipes it is made of, itself included."""
+        return sum(1 for _ in self._walk())
 
     def read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         """Compute one region; the result may be read-only or strided, and must not be written.
@@ -70,9 +82,19 @@ class Recipe(ABC):
         check_region(region, self.shape)
         return self._read(source, region)
 
-    @abstractmethod
     def describe(self) -> str:
-        """Return compact text for graph dumps, such as ``transpose(a.weight, perm=(1, 0))``."""
+        """All of the recipe as text: ``parse_recipe`` makes an equal one of it.
+
+        As in ``transpose(a.weight:bfloat16[4,3], perm=(1, 0))``. Parts whose names count upwards
+        are a range, ``stack(i=0..511: experts.{i}.weight:bfloat16[4,3])``.
+        """
+        return "".join(self._text())
+
+    def _text(self) -> list[str]:
+        """The text in pieces, each name one of its own."""
+        given = [field.name for field in fields(cast(Any, self)) if field.init]
+        arguments = [_argument(name, getattr(self, name)) for name in given]
+        return [f"{self.kind}(", *_separated(arguments), ")"]
 
     def __repr__(self) -> str:
         return f"<{self.describe()}: {self.dtype.name}{list(self.shape)}>"
@@ -118,8 +140,10 @@ class Source(Recipe):
         if any(size < 0 for size in self.shape):
             raise ValueError(f"source {self.name!r}: shape {self.shape} has a negative size")
 
-    def describe(self) -> str:  # noqa: D102
-        return self.name if self.name.isprintable() else quote(self.name)
+    def _text(self) -> list[str]:
+        plain = _PLAIN_NAME.fullmatch(self.name) is not None
+        name = SourceName(self.name) if plain else json.dumps(self.name)
+        return [name, f":{self.dtype.name}[{','.join(map(str, self.shape))}]"]
 
     def _inputs(self) -> tuple[Recipe, ...]:
         return ()
@@ -136,3 +160,22 @@ class Source(Recipe):
                 f"expected {self.dtype}{list(expected)}"
             )
         return values
+
+
+def _argument(name: str, value: object) -> list[str]:
+    """The pieces of one field: whole numbers with its name, what explains itself without."""
+    match value:
+        case Recipe():
+            return value._text()
+        case (Recipe(), *_):
+            parts = [part._text() for part in cast(tuple[Recipe, ...], value)]
+            return counted(parts) or _separated(parts)
+        case np.dtype():
+            return [value.name]
+        case float():
+            return [repr(value)]
+    return [f"{name}={value}"]
+
+
+def _separated(texts: Sequence[list[str]]) -> list[str]:
+    return [piece for i, text in enumerate(texts) for piece in ([", "] if i else []) + text]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from deltaport.errors import PassError
-from deltaport.state_layout import StateLayout, StateTensor
+from deltaport.graph_passes.decoder_layout import layout_of
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.state_layout import StateTensor
 
 __all__ = ["VerifyInPlaceSafety"]
 
@@ -18,11 +21,16 @@ VIEWS = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 """Ops whose output may share the buffer of their first input."""
 COPIES = {"Concat"}
 """Ops that read a buffer once, into memory of their own, and that no runtime fuses with others."""
-ALIASING_WRITERS = {("TensorScatter", 0, 0)}
+ALIASING_WRITERS = {
+    ("TensorScatter", 0, 0),
+    ("GroupQueryAttention", 3, 1),
+    ("GroupQueryAttention", 4, 2),
+}
 """(op, input, output) whose kernels are written to update a buffer in place."""
 
 
-class VerifyInPlaceSafety(ir.passes.InPlacePass):
+@dataclass(frozen=True)
+class VerifyInPlaceSafety(GraphPass):
     """Every ``in_place`` row of the layout is read only before it is written.
 
     A runtime orders independent nodes as it likes, so being listed first is no proof. It drops and
@@ -40,14 +48,11 @@ class VerifyInPlaceSafety(ir.passes.InPlacePass):
 
     name = "verify-in-place-safety"
 
-    def __init__(self, layout: StateLayout) -> None:
-        self.layout = layout
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Raise ``PassError`` naming the tensor and the offending node."""
         proved: set[tuple[ir.OperatorIdentifier, int, int]] = set()
         harder = []
-        for tensor in self.layout:
+        for tensor in layout_of(model):
             if tensor.update != "in_place":
                 continue
             past, present = _ends(model.graph, tensor)

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.errors import PassError
-from deltaport.state_layout import SLOTS, StateLayout
+from deltaport.graph_passes.decoder_layout import layout_of
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.state_layout import SLOTS
 
 __all__ = ["VerifyStateLayout"]
 
+_ONNX_NAMES = {"float32": "FLOAT", "float16": "FLOAT16", "bfloat16": "BFLOAT16"}
+"""ONNX's names of the dtypes a state may have."""
 SLOTS_IN_GRAPH = "batch"
 """A step's batch is the number of slots it binds."""
 
 
-class VerifyStateLayout(ir.passes.InPlacePass):
+@dataclass(frozen=True)
+class VerifyStateLayout(GraphPass):
     """The decoder's inputs and outputs are those of the contract, in order, dtype and shape."""
 
     name = "verify-state-layout"
 
-    def __init__(self, layout: StateLayout) -> None:
-        self.layout = layout
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Raise ``PassError`` at the first disagreement."""
+        layout = layout_of(model)
         inputs = {value.name: value for value in model.graph.inputs}
         outputs = {value.name: value for value in model.graph.outputs}
-        for tensor in self.layout:
+        for tensor in layout:
             where = f"{self.name}: layer {tensor.layer}"
             shape = [SLOTS_IN_GRAPH if dim == SLOTS else dim for dim in tensor.shape]
-            _check(where, inputs, tensor.input, ir.DataType.FLOAT, shape)
-            _check(where, outputs, tensor.output, ir.DataType.FLOAT, shape)
-        expected_inputs = [*STEP_INPUTS, *(tensor.input for tensor in self.layout)]
-        expected_outputs = [LOGITS, *(tensor.output for tensor in self.layout)]
+            dtype = ir.DataType[_ONNX_NAMES[tensor.dtype]]
+            _check(where, inputs, tensor.input, dtype, shape)
+            _check(where, outputs, tensor.output, dtype, shape)
+        expected_inputs = [*STEP_INPUTS, *(tensor.input for tensor in layout)]
+        expected_outputs = [LOGITS, *(tensor.output for tensor in layout)]
         for what, found, expected in (
             ("inputs", list(inputs), expected_inputs),
             ("outputs", list(outputs), expected_outputs),

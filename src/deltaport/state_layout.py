@@ -8,12 +8,23 @@ from typing import Any, Literal, cast, get_args
 
 from deltaport.errors import EngineError
 
-__all__ = ["CAPACITY", "SLOTS", "StateKind", "StateLayout", "StateTensor", "StateUpdate"]
+__all__ = [
+    "CAPACITY",
+    "SLOTS",
+    "STATE_DTYPES",
+    "StateKind",
+    "StateLayout",
+    "StateTensor",
+    "StateUpdate",
+]
 
 SLOTS = "slots"
 """Name of the leading dimension of every state tensor: one slot a sequence."""
 CAPACITY = "capacity"
 """Name of the dimension that bounds how many tokens a key/value cache holds."""
+
+STATE_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""What state may be stored in, and the bytes of an element."""
 
 NAME_LIMIT = 200
 """Characters the name of a tensor may have: far above any real one."""
@@ -40,6 +51,11 @@ class StateTensor:
     dtype: str
     update: StateUpdate
     rewindable: bool
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return STATE_DTYPES[self.dtype]
 
     def concrete_shape(self, slots: int, capacity: int) -> tuple[int, ...]:
         """The shape for ``slots`` sequences of up to ``capacity`` tokens."""
@@ -95,8 +111,10 @@ def _row(row: object, where: str) -> StateTensor:
         raise EngineError(
             f"{where}: unknown kind {row['kind']!r:.40} or update {row['update']!r:.40}"
         )
-    if row["dtype"] != "float32":
-        raise EngineError(f"{where}.dtype: expected float32, found {row['dtype']!r:.40}")
+    if row["dtype"] not in STATE_DTYPES:
+        raise EngineError(
+            f"{where}.dtype: expected {', '.join(STATE_DTYPES)}, found {row['dtype']!r:.40}"
+        )
     if row["layer"] < 0:
         raise EngineError(f"{where}.layer: expected 0 or more, found {row['layer']!r:.40}")
     for end in ("input", "output"):

@@ -20,6 +20,9 @@ from deltaport.custom_ops.definitions import DEFINITIONS
 from deltaport.decoder_interface import LOGITS, STEP_INPUTS, tap_names
 from deltaport.errors import DeltaportError
 from deltaport.exporter.copied_files import COPIED_FILES
+from deltaport.graph_passes.pass_text import option_texts
+from deltaport.graph_passes.pipeline import default_pipeline
+from deltaport.graph_passes.registry import registered_passes
 from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.numerics import Quantity
 from deltaport.package import FileEntry
@@ -34,7 +37,6 @@ from deltaport.runtime import (
 )
 from deltaport.state_layout import StateTensor
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, links, page
-from tools.generate_docs.passes_page import every_pass
 
 
 def section(text: str, heading: str) -> str:
@@ -81,14 +83,20 @@ def test_ops() -> None:
 
 
 def test_passes() -> None:
-    passes = every_pass()
+    passes = registered_passes()
     assert {"fold-weight-layout", "verify-in-place-safety"} <= set(passes)
     for name, found in passes.items():
         assert found.__doc__, f"{name} has no docstring"
-        assert section(page("passes.md"), name).strip()
-    files = {path for path in (ROOT / "graph_passes").glob("*/*.py") if "Pass)" in path.read_text()}
+        text = section(page("passes.md"), name)
+        assert text.strip()
+        assert all(f"`{option}`" in text for option in option_texts(found))
+    files = {
+        path for path in (ROOT / "graph_passes").glob("*/*.py") if "(GraphPass)" in path.read_text()
+    }
     assert len(files) == len(passes)
-    assert all(f"`{target}`" in page("passes.md") for target in TARGETS)
+    for target, row in TARGETS.items():
+        text = section(page("passes.md"), f"Target {target}")
+        assert f"\n{default_pipeline(row).text}\n" in text.replace(",\n", ",")
 
 
 def test_errors() -> None:

@@ -68,16 +68,36 @@ def test_dtypes_are_those_of_the_initializers(altered: Path) -> None:
     assert facts["notes"] == []
 
 
-def test_weights_under_other_names(altered: Path) -> None:
+def test_joined_weights_are_of_the_manifests_dtype(altered: Path) -> None:
     def rename(model: onnx.ModelProto) -> None:
-        model.graph.initializer[0].name = "packed"
+        for weight in model.graph.initializer:
+            weight.name += "+more"
 
+    before = gather(altered)
     alter(altered, rename)
     facts = gather(altered)
+    assert facts["roles"] == before["roles"]
+    assert facts["notes"] == []
+    assert facts["engine"]["ops"] == before["engine"]["ops"]
+
+
+def test_joined_weights_of_several_dtypes(altered: Path) -> None:
+    def rename(model: onnx.ModelProto) -> None:
+        for weight in model.graph.initializer:
+            if "experts" in weight.name:
+                weight.name += "+more"
+
+    alter(altered, rename)
+    path = altered / "manifest.json"
+    dtypes = '"dtype": "bfloat16+float32",\n'
+    path.write_text(path.read_text().replace('"dtype": "float32"', dtypes[:-2], 1))
+    facts = gather(altered)
     assert facts["notes"] == [
-        "decoder.onnx stores its weights in a way of its own; of matrices the manifest says float32"
+        "decoder.onnx joins weights; of matrices the manifest says bfloat16+float32, bfloat16 is "
+        "assumed"
     ]
-    assert facts["engine"]["ops"], "those are known all the same"
+    dtypes_of = {row["role"]: row["dtype"] for row in facts["roles"]}
+    assert (dtypes_of["experts"], dtypes_of["embedding"]) == ("bfloat16", "float32")
 
 
 @pytest.mark.parametrize("graph", [b"\xff" * 100, b"\x08", os.urandom(1000)])

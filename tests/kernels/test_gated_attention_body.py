@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaport.custom_ops.definitions import GATED_ATTENTION
+from deltaport.custom_ops.torch_bindings import gated_attention as gated_attention_in_torch
 from deltaport.numerics import Quantity
 from tests.kernels.op_runner import (
     assert_close,
@@ -64,7 +66,13 @@ def poison(case: Case) -> Case:
     return poisoned
 
 
+def usual_scale(case: Case) -> dict[str, float]:
+    """The attribute ``scale`` as models have it."""
+    return {"scale": case["q_norm"].size ** -0.5}
+
+
 def check(case: Case, *, optimized: bool = True, **attributes: Any) -> None:
+    attributes = usual_scale(case) | attributes
     o, *present = run_op(GATED_ATTENTION, case, attributes, optimized=optimized)
     expected_o, *expected_present = gated_attention(**case, **attributes)
     assert_close(o, expected_o)
@@ -133,9 +141,10 @@ def test_an_empty_row_keeps_its_cache_to_the_bit() -> None:
 
 def test_a_bad_row_does_not_touch_its_neighbours() -> None:
     case = make_case(10, T=5, lengths=[5, 5, 5], past=[1, 2, 3])
-    clean = run_op(GATED_ATTENTION, case)
+    clean = run_op(GATED_ATTENTION, case, usual_scale(case))
     case["v"][1, 0] = case["k"][1, 0] = np.nan
-    for output, clean_output in zip(run_op(GATED_ATTENTION, case), clean, strict=True):
+    bad = run_op(GATED_ATTENTION, case, usual_scale(case))
+    for output, clean_output in zip(bad, clean, strict=True):
         assert_same_bits(output[[0, 2]], clean_output[[0, 2]])
 
 
@@ -151,6 +160,23 @@ def test_closed_and_open_gates() -> None:
     case = make_case(12, T=6)
     case["q_gate"].reshape(6, 4, 2, 16)[:, :, 1] = np.array([-200, 200, 0, 5])[:, None]
     check(case)
+
+
+every_scale = pytest.mark.parametrize("scale", [1.0, 0.3, 0.01, 0.0, -0.5])
+
+
+@every_scale
+def test_scale_is_an_attribute(scale: float) -> None:
+    check(make_case(15, T=5, lengths=[5, 2], past=[3, 0]), scale=scale)
+
+
+@every_scale
+def test_torch_scales_alike(scale: float) -> None:
+    case = make_case(16, T=5, lengths=[5, 2], past=[3, 0])
+    tensors = {name: torch.from_numpy(array) for name, array in case.items()}
+    o, *_ = gated_attention_in_torch(**tensors, scale=scale)
+    expected_o, *_ = gated_attention(**case, scale=scale)
+    assert_close(o.numpy(), expected_o)
 
 
 @pytest.mark.parametrize("norm_eps", [1e-6, 1e-2])
@@ -207,7 +233,7 @@ def test_any_shape(
 def test_a_split_sequence_equals_the_whole(seed: int, T: int, data: st.DataObject) -> None:
     split = data.draw(st.integers(1, T - 1))
     case = poison(make_case(seed, T=T, lengths=[T, T], past=[0, 3]))
-    expected_o, expected_key, _ = gated_attention(**case)
+    expected_o, expected_key, _ = gated_attention(**case, **usual_scale(case))
     key, value, parts = case["past_key"], case["past_value"], []
     for part in (slice(0, split), slice(split, T)):
         piece = {name: case[name][:, part] for name in PER_TOKEN}
@@ -216,7 +242,8 @@ def test_a_split_sequence_equals_the_whole(seed: int, T: int, data: st.DataObjec
             "past_lengths": case["past_lengths"] + part.start,
         }
         caches = {"past_key": key, "past_value": value}
-        o, key, value = run_op(GATED_ATTENTION, case | piece | counts | caches)
+        feeds = case | piece | counts | caches
+        o, key, value = run_op(GATED_ATTENTION, feeds, usual_scale(case))
         parts.append(o)
     assert_close(np.concatenate(parts, axis=1), expected_o)
     assert_close(key[0, :, :T], expected_key[0, :, :T], Quantity.STATE)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Doubles", "doubles", "sigmoid", "silu", "softplus"]
+__all__ = ["Array", "Doubles", "doubles", "rms_norm", "sigmoid", "silu", "softplus"]
 
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
@@ -36,3 +36,9 @@ def sigmoid(x: Doubles) -> Doubles:
 def silu(x: Doubles) -> Doubles:
     """x * sigmoid(x)."""
     return x * sigmoid(x)
+
+
+def rms_norm(x: Doubles, scale: Array, eps: float) -> Doubles:
+    """X / sqrt(mean(x^2) + eps) * scale, over the last axis."""
+    root_mean_square: Doubles = np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps)
+    return x / root_mean_square * doubles(scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.oracles import Array, Doubles, doubles, sigmoid
+from tests.oracles import Array, Doubles, doubles, rms_norm, sigmoid
 
 __all__ = ["gated_attention"]
 
@@ -21,6 +21,7 @@ def gated_attention(
     past_value: Array,
     lengths: Array,
     past_lengths: Array,
+    scale: float,
     norm_eps: float = 1e-6,
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return (o [B,T,Hq*D], present_key, present_value [B,Hkv,capacity,D]).
@@ -39,21 +40,16 @@ def gated_attention(
             query, gate = np.split(doubles(q_gate[row, t]).reshape(Hq, 2 * D), 2, axis=-1)
             key = doubles(k[row, t]).reshape(Hkv, D)
             end = past_lengths[row] + t
-            present_key[row, :, end] = _rotate(_rms(key, k_norm, norm_eps), *angles)
+            present_key[row, :, end] = _rotate(rms_norm(key, k_norm, norm_eps), *angles)
             present_value[row, :, end] = doubles(v[row, t]).reshape(Hkv, D)
-            query = _rotate(_rms(query, q_norm, norm_eps), *angles)
+            query = _rotate(rms_norm(query, q_norm, norm_eps), *angles)
             keys = present_key[row, kv_head_of, : end + 1]
             values = present_value[row, kv_head_of, : end + 1]
-            scores = np.einsum("hd,hsd->hs", query, keys) * D**-0.5
+            scores = np.einsum("hd,hsd->hs", query, keys) * scale
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
             o[row, t] = (np.einsum("hs,hsd->hd", weights, values) * sigmoid(gate)).ravel()
     return o, present_key, present_value
-
-
-def _rms(heads: Doubles, scale: Array, eps: float) -> Doubles:
-    root_mean_square: Doubles = np.sqrt(np.square(heads).mean(axis=-1, keepdims=True) + eps)
-    return heads / root_mean_square * doubles(scale)
 
 
 def _rotate(heads: Doubles, cos: Doubles, sin: Doubles) -> Doubles:

@@ -1,40 +1,79 @@
-"""Checkpoint, engine and oracle of each case, and the table printed after the run."""
+"""Checkpoint, engines and oracle of each case, and the table printed after the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from deltaport.exporter.export import export_checkpoint
+from deltaport.exporter.export import StorageDtype, export_checkpoint
+from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime import Engine
 from tests.checkpoints import save_checkpoint
 from tests.parity.cases import CASES, Case
-from tests.parity.oracle import Oracle
+from tests.parity.oracle import Oracle, Reference
 
 Row = tuple[str, ...]
 TABLE: pytest.StashKey[list[Row]] = pytest.StashKey()
-HEADER = ("checkpoint", "logits", "conv", "recurrent", "kv", "greedy", "router margin")
+HEADER = ("checkpoint", "target", "logits", "conv", "recurrent", "kv", "greedy", "router margin")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A checkpoint and what transformers makes of it, found out once for all engines of it."""
+
+    case: Case
+    checkpoint: Path
+    oracle: Oracle
+    prefixes: set[tuple[str, ...]] = field(default_factory=set)
+    """Passes, those that changed the graph, after which an engine was already compared."""
+    _prompts: dict[tuple[int, int, bool], Reference] = field(default_factory=dict)
+    _runs: dict[tuple[int, ...], Reference] = field(default_factory=dict)
+
+    def prompt(self, seed: int, length: int, *, repeat: bool = False) -> Reference:
+        """As :meth:`Oracle.prompt_with_margin`."""
+        key = seed, length, repeat
+        if key not in self._prompts:
+            self._prompts[key] = self.oracle.prompt_with_margin(seed, length, repeat=repeat)
+        return self._prompts[key]
+
+    def run(self, prompt: list[int]) -> Reference:
+        """As :meth:`Oracle.run`."""
+        key = tuple(prompt)
+        if key not in self._runs:
+            self._runs[key] = self.oracle.run(prompt)
+        return self._runs[key]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Two implementations of one checkpoint."""
+    """An engine of a checkpoint for a target."""
 
-    case: Case
-    checkpoint: Path
+    original: Original
+    target: str
+    dtype: StorageDtype
     engine: Engine
-    oracle: Oracle
 
 
 @pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
-def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
     case: Case = request.param
-    folder = tmp_path_factory.mktemp("parity")
-    checkpoint = save_checkpoint(folder / "checkpoint", seed=case.seed, **case.checkpoint)
-    export_checkpoint(checkpoint, folder / "engine")
-    return Subject(case, checkpoint, Engine.open(folder / "engine", threads=2), Oracle(checkpoint))
+    folder = tmp_path_factory.mktemp("parity") / "checkpoint"
+    checkpoint = save_checkpoint(folder, seed=case.seed, **case.checkpoint)
+    return Original(case, checkpoint, Oracle(checkpoint))
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def subject(
+    request: pytest.FixtureRequest, original: Original, tmp_path_factory: pytest.TempPathFactory
+) -> Subject:
+    target: str = request.param
+    folder = tmp_path_factory.mktemp("engine") / target
+    # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
+    dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
+    export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
+    return Subject(original, target, dtype, Engine.open(folder, threads=2))
 
 
 @pytest.fixture

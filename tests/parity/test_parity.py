@@ -7,10 +7,10 @@ from collections import defaultdict
 import pytest
 
 from deltaport.numerics import Quantity, relative_error, tolerance
-from deltaport.runtime import Session
 from tests.greedy import greedy
-from tests.parity.conftest import Row, Subject
+from tests.parity.conftest import Original, Row, Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
+from tests.parity.state_errors import state_errors
 
 LENGTHS = (1, 2, 63, 64, 65, 129, 200)
 REPEATED = 100
@@ -18,10 +18,10 @@ CHUNKS = (512, 64, 17, 1)
 
 
 @pytest.fixture(scope="module")
-def references(subject: Subject) -> list[Reference]:
-    oracle, seed = subject.oracle, subject.case.seed
-    references = [oracle.prompt_with_margin(seed, length) for length in LENGTHS]
-    return [*references, oracle.prompt_with_margin(seed, REPEATED, repeat=True)]
+def references(original: Original) -> list[Reference]:
+    seed = original.case.seed
+    references = [original.prompt(seed, length) for length in LENGTHS]
+    return [*references, original.prompt(seed, REPEATED, repeat=True)]
 
 
 def test_engine_agrees_with_transformers(
@@ -40,7 +40,7 @@ def test_engine_agrees_with_transformers(
             assert error <= tolerance(Quantity.LOGITS), f"{where}: logits off by {error:g}"
             worst["logits"] = max(worst["logits"], error)
 
-            for kind, error in _state_errors(session, reference).items():
+            for kind, error in state_errors(session, reference).items():
                 assert error <= tolerance(Quantity.MODEL_STATE), f"{where}: {kind} {error:g}"
                 worst[kind] = max(worst[kind], error)
 
@@ -49,20 +49,10 @@ def test_engine_agrees_with_transformers(
             matched += 1
     report.append(
         (
-            subject.case.name,
+            subject.original.case.name,
+            subject.target,
             *(f"{worst[kind]:.1e}" for kind in ("logits", "conv", "recurrent", "kv")),
             f"{matched} x {GREEDY_TOKENS} equal",
             f"{min(reference.margin for reference in references):.1e}",
         )
     )
-
-
-def _state_errors(session: Session, reference: Reference) -> dict[str, float]:
-    """Largest error per kind of state, over all layers."""
-    errors: dict[str, float] = defaultdict(float)
-    for tensor in session.state.layout:
-        ours, theirs = session.state[tensor.input], reference.state[tensor.input]
-        if tensor.kind == "kv":
-            ours = ours[:, :, : len(reference.prompt)]
-        errors[tensor.kind] = max(errors[tensor.kind], relative_error(ours, theirs))
-    return errors

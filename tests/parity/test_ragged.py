@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.greedy import greedy
-from tests.parity.conftest import Subject
+from tests.parity.conftest import Original, Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
 
 LENGTHS = (0, 1, 7, 64, 65, 130)
@@ -14,11 +14,11 @@ NEW = 16
 
 
 @pytest.fixture(scope="module")
-def references(subject: Subject) -> list[Reference]:
+def references(original: Original) -> list[Reference]:
     """What transformers makes of each row alone; an empty row yields nothing."""
     empty = Reference([], np.zeros((0, 0), np.float32), {}, [], float("inf"))
-    prompt = subject.oracle.prompt_with_margin
-    return [prompt(subject.case.seed + 100, n) if n else empty for n in LENGTHS]
+    seed = original.case.seed + 100
+    return [original.prompt(seed, n) if n else empty for n in LENGTHS]
 
 
 def _alone(subject: Subject, row: list[int]) -> list[int]:
@@ -54,7 +54,7 @@ def test_generate_append_generate_equals_one_run_over_the_joined_tokens(
     second = greedy(session, more, new=NEW, stop=(), chunk_size=48)
     joined = [row + new + extra for row, new, extra in zip(rows, first, more, strict=True)]
     assert second == [_alone(subject, row) for row in joined]
-    assert second == [subject.oracle.run(row).greedy[:NEW] for row in joined]
+    assert second == [subject.original.run(row).greedy[:NEW] for row in joined]
     assert session.tokens == [row + new for row, new in zip(joined, second, strict=True)]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
 import onnx_ir as ir
 import pytest
 
-from deltaport.custom_ops.definitions import CAUSAL_CONV1D, DOMAIN
+from deltaport.custom_ops.definitions import CAUSAL_CONV1D, DEFINITIONS, DOMAIN, OpDefinition, Port
 from deltaport.errors import PassError
+from deltaport.graph_passes.graph_pass import PreconditionError
 from deltaport.graph_passes.lower.attach_function_bodies import AttachFunctionBodies
 from tests.passes.graph_text import parse_graph, print_graph
 
@@ -100,6 +103,34 @@ def test_an_op_without_definition_is_an_error() -> None:
 @pytest.mark.parametrize("opset", [23, 25])
 def test_another_opset_is_refused(opset: int) -> None:
     model = parse_graph(TWO_CONVOLUTIONS, opset=opset)
-    with pytest.raises(PassError, match=rf"opset {opset}.* opset 24"):
+    with pytest.raises(PreconditionError) as caught:
         AttachFunctionBodies()(model)
+    assert str(caught.value) == (
+        f"attach-function-bodies: graph is opset {opset}, function bodies are opset 24"
+    )
     assert not model.functions
+
+
+REQUIRED = {"scale": "0.25", "top_k": "2"}
+
+
+def dims(port: Port) -> str:
+    """The shape of a port as ONNX text takes it, which knows names but no sizes to compute."""
+    return ",".join("d" + re.sub(r"\W", "_", dim) for dim in port.shape.split(","))
+
+
+@pytest.mark.parametrize("op", DEFINITIONS.values(), ids=DEFINITIONS)
+def test_every_op_has_a_body_to_attach(op: OpDefinition) -> None:
+    kinds = {"float": "float", "int64": "int64", "T": "bfloat16"}
+    inputs = [f"{kinds[port.dtype]}[{dims(port)}] {port.name}" for port in op.inputs]
+    outputs = [f"float[{dims(port)}] {port.name}" for port in op.outputs]
+    names = [", ".join(port.name for port in ports) for ports in (op.outputs, op.inputs)]
+    required = [name for name, found in op.attributes.items() if found.default is None]
+    given = ", ".join(f"{name} = {REQUIRED[name]}" for name in required)
+    call = f"ai.deltaport.{op.name}<{given}>" if given else f"ai.deltaport.{op.name}"
+    model = parse_graph(
+        f"""g ({", ".join(inputs)}) => ({", ".join(outputs)})
+            {{ {names[0]} = {call}({names[1]}) }}"""
+    )
+    assert AttachFunctionBodies()(model).modified
+    check(model)

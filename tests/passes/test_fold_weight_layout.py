@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from deltaport.graph_passes.lower.fold_weight_layout import FoldWeightLayout
+from deltaport.graph_passes.fold.fold_weight_layout import FoldWeightLayout
+from deltaport.graph_passes.recipes.cast_recipe import Cast
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.graph_passes.recipes.layout_recipes import Concat, Squeeze, Transpose
+from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.recipes.region import Region
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight
@@ -33,9 +37,19 @@ class Arrays:
 
 
 def fold(text: str, *, modified: bool = True, **shapes: tuple[int, ...]) -> ir.Model:
-    model = parse_graph(text, {name: weight(name, *shape) for name, shape in shapes.items()})
+    return fold_recipes(
+        text,
+        {name: weight(name, *shape) for name, shape in shapes.items()},
+        modified=modified,
+    )
+
+
+def fold_recipes(text: str, recipes: Mapping[str, Recipe], *, modified: bool = True) -> ir.Model:
+    model = parse_graph(text, recipes)
     assert FoldWeightLayout()(model).modified is modified
+    once = print_graph(model.graph)
     assert FoldWeightLayout()(model).modified is False
+    assert print_graph(model.graph) == once
     return model
 
 
@@ -55,7 +69,7 @@ def test_a_transpose_folds() -> None:
         w=(4, 3),
     )
     assert print_graph(model.graph) == lines(
-        """w [3, 4] = transpose(w, perm=(1, 0))
+        """w [3, 4] = transpose(w:float32[4,3], perm=(1, 0))
         y = MatMul(x, w)"""
     )
     assert np.array_equal(value_of(model, "w", w=(4, 3)), np.arange(12).reshape(4, 3).T)
@@ -70,7 +84,7 @@ def test_a_transpose_without_perm_reverses_the_axes() -> None:
         w=(2, 3, 4),
     )
     assert print_graph(model.graph) == lines(
-        """w [4, 3, 2] = transpose(w, perm=(2, 1, 0))
+        """w [4, 3, 2] = transpose(w:float32[2,3,4], perm=(2, 1, 0))
         y = Add(x, w)"""
     )
 
@@ -86,7 +100,7 @@ def test_a_squeeze_folds(axis: int, index: int) -> None:
         w=(4, 1, 3),
     )
     assert print_graph(model.graph) == lines(
-        f"""w [4, 3] = squeeze(w, axis={index})
+        f"""w [4, 3] = squeeze(w:float32[4,1,3], axis={index})
         axes = Constant() value_ints=[{axis}]
         y = Add(x, w)"""
     )
@@ -127,11 +141,66 @@ def test_two_weights_fold_independently() -> None:
         v=(5, 4),
     )
     assert print_graph(model.graph) == lines(
-        """w [3, 4] = transpose(w, perm=(1, 0))
-        v [4, 5] = transpose(v, perm=(1, 0))
+        """w [3, 4] = transpose(w:float32[4,3], perm=(1, 0))
+        v [4, 5] = transpose(v:float32[5,4], perm=(1, 0))
         h = MatMul(x, w)
         y = MatMul(h, v)"""
     )
+
+
+TRANSPOSED = """g (float[B,3] x, {dtype}[4,3] w) => (float[B,4] y) {{
+    t = Transpose<perm = [1, 0]>(w)
+    y = ai.deltaport.Make(x, t)
+}}"""
+LEFT, RIGHT = weight("a", 1, 3), weight("b", 3, 3)
+WRAPPED: dict[str, tuple[Recipe, str]] = {
+    "a transposition": (
+        Transpose(weight("a", 3, 4), (1, 0)),
+        "a:float32[3,4]",
+    ),
+    "another one": (
+        Squeeze(Transpose(weight("a", 4, 1, 3), (0, 1, 2)), 1),
+        "transpose(squeeze(transpose(a:float32[4,1,3], perm=(0, 1, 2)), axis=1), perm=(1, 0))",
+    ),
+    "a cast": (
+        Cast(Source("a", (4, 3), np.dtype(np.float16)), np.dtype(np.float32)),
+        "cast(transpose(a:float16[4,3], perm=(1, 0)), float32)",
+    ),
+    "parts side by side": (
+        Concat((LEFT, RIGHT), 0),
+        "concat(transpose(a:float32[1,3], perm=(1, 0)), transpose(b:float32[3,3], perm=(1, 0)), "
+        "axis=1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("recipe", "expected"), WRAPPED.values(), ids=WRAPPED)
+def test_a_transpose_moves_inside(recipe: Recipe, expected: str) -> None:
+    model = fold_recipes(TRANSPOSED.format(dtype="float"), {"w": recipe})
+    assert print_graph(model.graph) == lines(
+        f"""w [3, 4] = {expected}
+        y = ai.deltaport.Make(x, w)"""
+    )
+
+
+def test_a_transpose_that_changes_nothing_disappears() -> None:
+    model = fold(
+        """g (float[4,3] x, float[4,3] w) => (float[4,3] y) {
+            t = Transpose<perm = [0, 1]>(w)
+            y = Add(x, t)
+        }""",
+        w=(4, 3),
+    )
+    assert print_graph(model.graph) == lines(
+        """w [4, 3] = w:float32[4,3]
+        y = Add(x, w)"""
+    )
+
+
+def test_the_dtype_of_the_weight_stays() -> None:
+    stored = Source("w", (4, 3), np.dtype(np.float16))
+    model = fold_recipes(TRANSPOSED.format(dtype="float16"), {"w": stored})
+    assert model.graph.initializers["w"].dtype == ir.DataType.FLOAT16
 
 
 REFUSALS = {

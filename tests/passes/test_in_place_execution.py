@@ -45,7 +45,8 @@ def calling(op: OpDefinition) -> onnx.ModelProto:
         for ports in (op.inputs, op.outputs)
     )
     names = [port.name for port in op.inputs], [port.name for port in op.outputs]
-    node = helper.make_node(op.name, *names, domain=DOMAIN)
+    required = {name: 0.25 for name, a in op.attributes.items() if a.default is None}
+    node = helper.make_node(op.name, *names, domain=DOMAIN, **required)
     return helper.make_model(
         helper.make_graph([node], "one_op", inputs, outputs),
         functions=[op.function],

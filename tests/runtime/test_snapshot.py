@@ -172,5 +172,5 @@ def test_logits_go_with_the_snapshot(engine: Engine, monkeypatch: pytest.MonkeyP
     session, other = engine.session(), engine.session()
     session.prefill([[1, 2]])
     other.restore(0, session.snapshot(0))
-    monkeypatch.setattr(batch_module, "plan_step", None)  # nothing is to be run
+    monkeypatch.setattr(batch_module, "plan_steps", None)  # nothing is to be run
     assert greedy(other, new=1, stop=()) == [toy_tokens([1, 2], 1, ())]

@@ -63,6 +63,7 @@ LAYOUT = StateLayout(
 MANIFEST = Manifest(
     deltaport_version="0.1.0",
     target="portable",
+    ragged=True,
     dtype="float32",
     decoder="decoder.onnx",
     vocab_size=VOCAB,

@@ -17,6 +17,7 @@ from deltaport.state_layout import StateLayout, StateTensor
 MANIFEST = Manifest(
     deltaport_version="0.1.0",
     target="portable",
+    ragged=True,
     dtype="bfloat16",
     decoder="decoder.onnx",
     vocab_size=1000,
@@ -107,9 +108,14 @@ def test_a_path_listed_twice_is_refused() -> None:
         parse(with_path("decoder.onnx"))
 
 
-@pytest.mark.parametrize("version", [2, 10**30])
+def test_an_older_schema_is_refused_before_its_fields_are_judged() -> None:
+    with pytest.raises(EngineError, match="schema version 1 was written by an older deltaport"):
+        parse({"schema_version": 1, "something": "gone"})
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**30])
 def test_a_newer_schema_is_refused_before_its_fields_are_judged(version: int) -> None:
-    with pytest.raises(EngineError, match=r"newer than 1.*upgrade deltaport"):
+    with pytest.raises(EngineError, match=r"newer than 2.*upgrade deltaport"):
         parse({"schema_version": version, "something": "new"})
 
 

@@ -23,6 +23,7 @@ def manifest_of(*entries: FileEntry) -> Manifest:
     return Manifest(
         deltaport_version="0.1.0",
         target="portable",
+        ragged=True,
         dtype="float32",
         decoder="decoder.onnx",
         vocab_size=10,

@@ -88,7 +88,7 @@ def test_concrete_shapes() -> None:
         ("output", None),
         ("output", ""),
         ("output", "x" * 1000),
-        ("dtype", "bfloat16"),
+        ("dtype", "float64"),
         ("dtype", "float"),
         ("dtype", None),
         ("update", "inplace"),

@@ -122,7 +122,7 @@ def test_a_plot_of_any_depth(tmp_path: Path, count: int) -> None:
     departure = None if count == 1 else Departure(2, "feed-forward (sparse MoE)", 3.1e-2, NOISE)
     report = Report(
         engine="e", checkpoint="c", oracle="an $oracle_1$", engine_dtype="float32",
-        checkpoint_dtype="float32", rounded_to=None, bounds=BOUNDS, not_compared={},
+        checkpoint_dtype="float32", rounded_to=None, passes=None, bounds=BOUNDS, not_compared={},
         prompts=(), notes=(),
         layers=Layers(
             kinds,

@@ -76,7 +76,8 @@ def spec(**changes: Any) -> ModelSpec:
 
 def manifest(of: ModelSpec, **changes: Any) -> Manifest:
     made = Manifest(
-        deltaport_version="0", target="portable", dtype="float32", decoder="decoder.onnx",
+        deltaport_version="0", target="portable", ragged=True, dtype="float32",
+        decoder="decoder.onnx",
         vocab_size=of.vocab_size, max_positions=of.max_positions, eos_token_ids=(),
         op_library_version=1, quantization=None, model=of.to_json(), not_exported={},
         state=state_layout_of_spec(of), files=(),

@@ -55,7 +55,7 @@ def compared(like: Reference, **runs: EngineRun) -> PromptResult:
 def report_of(*results: PromptResult) -> Report:
     return Report(
         engine="e", checkpoint="c", oracle="an oracle", engine_dtype="float32",
-        checkpoint_dtype="float32", rounded_to=None, bounds=FLOAT32, not_compared={},
+        checkpoint_dtype="float32", rounded_to=None, passes=None, bounds=FLOAT32, not_compared={},
         prompts=results, layers=None, notes=(),
     )  # fmt: skip
 

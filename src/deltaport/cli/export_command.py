@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, cast
 
 import click
 
+from deltaport.errors import InputError, PassError
 from deltaport.graph_passes.target_capabilities import TARGETS
 
 from .installed import check_installed
-from .options import accept_fields_option, json_option, quiet_option
+from .options import accept_fields_option, json_option, passes_option, quiet_option
 from .paths import check_exported
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
   deltaport export Qwen3.5-0.8B --dry-run
+  deltaport export Qwen3.5-0.8B --dry-run --dump-dir graphs
 """,
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -58,9 +62,21 @@ Examples:
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     help="How matrices are stored. 'auto' keeps what the checkpoint stores.",
 )
+@passes_option(
+    required=False, meaning="Graph passes to run in place of those the target has by default."
+)
+@click.option(
+    "--dump-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write the graph as text as it was traced and after each pass, into a new or empty "
+    "folder. 'deltaport replay' reads these files.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an engine that is there already.")
 @click.option(
-    "--dry-run", is_flag=True, help="Do everything but write, and show what the engine would hold."
+    "--dry-run",
+    is_flag=True,
+    help="Do everything but write the engine, and show what it would hold.",
 )
 @accept_fields_option
 @quiet_option
@@ -72,6 +88,8 @@ def export(
     output: Path | None,
     target: str,
     dtype: str,
+    passes: str | None,
+    dump_dir: Path | None,
     overwrite: bool,
     dry_run: bool,
     accept_fields: tuple[str, ...],
@@ -89,6 +107,7 @@ def export(
     check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export
 
+    from .compilation_facts import compilation_facts, print_compilation
     from .console import write_json
     from .export_progress import ExportProgress
     from .fact_tables import print_facts
@@ -96,13 +115,15 @@ def export(
 
     start = time.monotonic()
     stored = cast("StorageDtype", dtype)
-    with ExportProgress(quiet=quiet) as progress:
+    with ExportProgress(quiet=quiet) as progress, _failures_of(passes):
         if dry_run or output is None:
             plan = plan_export(
                 checkpoint,
                 output,
                 target=target,
                 dtype=stored,
+                passes=passes,
+                dump_dir=dump_dir,
                 overwrite=overwrite,
                 accept_fields=accept_fields,
                 events=progress.events,
@@ -114,18 +135,35 @@ def export(
                 output,
                 target=target,
                 dtype=stored,
+                passes=passes,
+                dump_dir=dump_dir,
                 overwrite=overwrite,
                 accept_fields=accept_fields,
                 events=progress.events,
             )
             facts = gather(output)
+    assert progress.compilation is not None, "an export that went well has run its passes"
+    facts |= compilation_facts(progress.compilation)
     facts["seconds"] = time.monotonic() - start
     if as_json:
         write_json(facts)
     elif dry_run:
         print_facts(facts)
+        print_compilation(facts)
     elif not quiet:
         _print_summary(facts)
+        print_compilation(facts)
+
+
+@contextmanager
+def _failures_of(passes: str | None) -> Iterator[None]:
+    """A pass that refuses its graph is a bug of ours, unless the user chose the passes."""
+    try:
+        yield
+    except PassError as error:
+        if passes is None:
+            raise
+        raise InputError(f"--passes: {error}") from error
 
 
 def _option(ctx: click.Context, name: str) -> click.Parameter:

@@ -65,34 +65,36 @@ def facts_of_engine(folder: Path, manifest: Manifest, spec: ModelSpec) -> GraphF
         return _facts_of_manifest(manifest, spec, "decoder.onnx is damaged")
     found = {weight.name: _ONNX_DTYPES.get(weight.data_type) for weight in graph.initializer}
     dtypes = {name: dtype for name in parameter_shapes(spec) if (dtype := found.get(name))}
+    notes: tuple[str, ...] = ()
     if len(dtypes) < len(parameter_shapes(spec)):
-        why = "decoder.onnx stores its weights in a way of its own"
-        return GraphFacts(ops, **_assumed(manifest, spec, why))
-    return GraphFacts(ops, dtypes)
+        # Passes have joined weights. Where matrices are of one dtype, there is nothing to doubt.
+        dtypes = _assumed_dtypes(manifest, spec) | dtypes
+        if manifest.dtype not in ITEM_BYTES:
+            notes = (f"decoder.onnx joins weights; {_manifest_says(manifest)}",)
+    return GraphFacts(ops, dtypes, notes)
 
 
 def facts_of_plan(plan: ExportPlan) -> GraphFacts:
     """The same of an engine to be."""
-    graph = plan.model.graph
-    dtypes = {
-        name: _ONNX_DTYPES[dtype.value]
-        for name in plan.checkpoint.storage
-        if (dtype := graph.initializers[name].dtype) is not None
-    }
-    return GraphFacts(Counter((node.domain, node.op_type) for node in graph), dtypes)
+    dtypes = {name: dtype.name for name, dtype in plan.checkpoint.storage.items()}
+    return GraphFacts(Counter((node.domain, node.op_type) for node in plan.model.graph), dtypes)
 
 
 def _facts_of_manifest(manifest: Manifest, spec: ModelSpec, why: str) -> GraphFacts:
-    return GraphFacts(None, **_assumed(manifest, spec, why))
+    return GraphFacts(
+        None, _assumed_dtypes(manifest, spec), (f"{why}; {_manifest_says(manifest)}",)
+    )
 
 
-def _assumed(manifest: Manifest, spec: ModelSpec, why: str) -> dict[str, Any]:
+def _assumed_dtypes(manifest: Manifest, spec: ModelSpec) -> dict[str, str]:
     """Dtypes by what the manifest says of all matrices together."""
-    dtype = manifest.dtype
-    known = dtype in ITEM_BYTES
-    says = f"the manifest says {one_line(dtype[:60])}" + ("" if known else ", bfloat16 is assumed")
-    dtypes = {
-        name: "float32" if stored_as_float32(name, shape) else dtype if known else "bfloat16"
+    matrices = manifest.dtype if manifest.dtype in ITEM_BYTES else "bfloat16"
+    return {
+        name: "float32" if stored_as_float32(name, shape) else matrices
         for name, shape in parameter_shapes(spec).items()
     }
-    return {"dtypes": dtypes, "notes": (f"{why}; of matrices {says}",)}
+
+
+def _manifest_says(manifest: Manifest) -> str:
+    assumed = "" if manifest.dtype in ITEM_BYTES else ", bfloat16 is assumed"
+    return f"of matrices the manifest says {one_line(manifest.dtype[:60])}{assumed}"

@@ -19,6 +19,8 @@ from .eval_command import evaluate
 from .export_command import export
 from .failures import Reporting
 from .inspect_command import inspect
+from .passes_command import passes
+from .replay_command import replay
 from .run_command import run
 from .verify_command import verify
 
@@ -96,9 +98,20 @@ def group(reporting: Reporting, debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-for _command in (export, run, chat, inspect, bench, completion, evaluate, verify):
+for _command in (
+    export,
+    run,
+    chat,
+    inspect,
+    bench,
+    completion,
+    evaluate,
+    verify,
+    passes,
+    replay,
+):
     group.add_command(_command)
-for _command in (group, export, run, chat, inspect, bench, completion, evaluate, verify):
+for _command in (group, *group.commands.values()):
     _command.params.append(
         click.Option(
             ["-h", "--help"],

@@ -22,7 +22,6 @@ __all__ = ["DEFAULT_CONTEXT", "Demand", "memory_facts"]
 DEFAULT_CONTEXT = 4096
 """Tokens a sequence has unless the user says otherwise, or fewer where the model takes fewer."""
 
-_FLOAT32_BYTES = 4
 _MOST_BYTES = 10**21
 """Far above any machine, far below what numbers for people, and for JSON, can hold."""
 
@@ -84,7 +83,7 @@ def _buffer_bytes(layout: StateLayout, sequences: int, capacity: int) -> dict[st
     """Bytes by kind of state: two buffers for what is swapped, as for ``StateBuffers``."""
     found = {"kv": 0, "conv": 0, "recurrent": 0}
     for tensor in layout:
-        size = _FLOAT32_BYTES
+        size = tensor.itemsize
         for dim in tensor.concrete_shape(sequences, capacity):
             size *= dim
         found[tensor.kind] += 2 * size if tensor.update == "swap" else size

@@ -16,6 +16,7 @@ __all__ = [
     "engine_argument",
     "json_option",
     "no_checksums_option",
+    "passes_option",
     "quiet_option",
     "threads_option",
 ]
@@ -65,6 +66,17 @@ def no_checksums_option(command: Command) -> Command:
         is_flag=True,
         help="Start faster: do not compare files with the manifest.",
     )(command)
+
+
+def passes_option(*, required: bool, meaning: str) -> Callable[[Command], Command]:
+    """``--passes``, as ``passes``; its help begins with ``meaning``."""
+    return click.option(
+        "--passes",
+        metavar="TEXT",
+        required=required,
+        help=f"{meaning} Names separated by commas, options in braces: "
+        "'fold-constants{max-bytes=1024},fuse-projections'. 'deltaport passes' lists them.",
+    )
 
 
 def quiet_option(command: Command) -> Command:

@@ -39,6 +39,7 @@ Examples:
   deltaport verify qwen.engine --against Qwen3.5-0.8B
   deltaport verify qwen.engine --against Qwen3.5-0.8B --layers --plot drift.png
   deltaport verify qwen.engine --against Qwen3.5-0.8B --text "Once upon a time" --json
+  deltaport verify qwen.engine --against Qwen3.5-0.8B --passes-prefix 12
 """,
 )
 @engine_argument
@@ -81,6 +82,14 @@ Examples:
     type=click.Path(path_type=Path),
     help="Draw the errors of --layers, which this implies, as a PNG picture.",
 )
+@click.option(
+    "--passes-prefix",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="To find the graph pass that breaks an engine: compare one that is exported from the "
+    "checkpoint, in a temporary folder, with the first N passes of the engine's target alone. "
+    "'deltaport passes' lists them.",
+)
 @threads_option
 @no_checksums_option
 @accept_fields_option
@@ -98,6 +107,7 @@ def verify(
     unrounded: bool,
     layers: bool,
     plot: Path | None,
+    passes_prefix: int | None,
     threads: int | None,
     no_checksums: bool,
     accept_fields: tuple[str, ...],
@@ -139,6 +149,7 @@ def verify(
             unrounded=unrounded,
             oracle=cast("OracleKind", oracle),
             new_tokens=tokens,
+            prefix=passes_prefix,
             threads=threads,
             checksums=not no_checksums,
             accept_fields=accept_fields,

@@ -40,8 +40,10 @@ def print_report(report: Report) -> None:
 def _overview(report: Report) -> list[tuple[str, ...]]:
     allowed = report.bounds
     rounded = f", matrices rounded to {report.rounded_to}" if report.rounded_to else ""
+    prefix = [] if report.passes is None else [("passes", report.passes.describe())]
     return [
         ("oracle", f"{report.oracle}, float32{rounded}"),
+        *prefix,
         ("stored as", f"{report.engine_dtype}, the checkpoint {report.checkpoint_dtype}"),
         (
             "allowed",

@@ -16,7 +16,7 @@ from deltaport.strict_json import JsonProblem, parse_object
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "FileEntry", "Manifest"]
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever an older runtime would misread a newer engine."""
 
 
@@ -36,11 +36,14 @@ class Manifest:
     ``model`` is the ``ModelSpec`` as plain JSON. The fields the runtime itself needs are repeated
     beside it, so that the runtime depends on this file alone: ``decoder`` (graph file),
     ``vocab_size``, ``max_positions`` and ``eos_token_ids``.
+    ``ragged``: the rows of a step may have any number of tokens each; where it is false, a step of
+    more than one token runs one row without padding, and no step runs a row without tokens.
     ``not_exported`` counts checkpoint tensors left out, by what they belong to.
     """
 
     deltaport_version: str
     target: str
+    ragged: bool
     dtype: str
     decoder: str
     vocab_size: int
@@ -79,6 +82,11 @@ class Manifest:
                 f"{source}: schema version {version} is newer than {SCHEMA_VERSION}, the newest "
                 "this deltaport reads; upgrade deltaport or export the engine again"
             )
+        if version < SCHEMA_VERSION:
+            raise EngineError(
+                f"{source}: schema version {version} was written by an older deltaport, this one "
+                f"reads {SCHEMA_VERSION}; export the engine again"
+            )
         _check_fields(document, source)
         files = tuple(
             _file_entry(row, f"{source}: files[{i}]") for i, row in enumerate(document["files"])
@@ -101,6 +109,7 @@ class Manifest:
 _FIELD_TYPES: dict[str, type] = {
     "deltaport_version": str,
     "target": str,
+    "ragged": bool,
     "dtype": str,
     "decoder": str,
     "vocab_size": int,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from ml_dtypes import bfloat16
+
 from deltaport.errors import EngineError
 from deltaport.runtime import Engine, Session
 from deltaport.verify.oracle import Array, continue_greedily
@@ -47,12 +50,13 @@ def run_engine(
 
 
 def _state(session: Session, tokens: int) -> dict[str, Array]:
-    """Copies of the state, caches without the columns nobody has written."""
-    return {
-        tensor.input: (
-            session.state[tensor.input][:, :, :tokens]
-            if tensor.kind == "kv"
-            else session.state[tensor.input]
-        ).copy()
-        for tensor in session.state.layout
-    }
+    """Copies of the state in float32, caches without the columns nobody has written."""
+    found = {}
+    for tensor in session.state.layout:
+        array = session.state[tensor.input]
+        if tensor.dtype == "bfloat16":
+            array = array.view(bfloat16)
+        found[tensor.input] = (array[:, :, :tokens] if tensor.kind == "kv" else array).astype(
+            np.float32
+        )
+    return found

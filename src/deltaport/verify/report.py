@@ -9,6 +9,7 @@ from typing import Any
 from deltaport.strict_json import finite_only
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.drift import Departure, Drift
+from deltaport.verify.prefix_engine import PassesPrefix
 from deltaport.verify.verdict import Difference, PromptResult
 
 __all__ = ["Layers", "Report"]
@@ -31,7 +32,7 @@ class Report:
     """Everything a verification found; ``layers`` is None unless they were asked for.
 
     ``rounded_to`` is the dtype that the oracle's matrices were rounded to, None where they are the
-    checkpoint's own.
+    checkpoint's own; ``passes`` is None where the engine itself was run.
     """
 
     engine: str
@@ -40,6 +41,7 @@ class Report:
     engine_dtype: str
     checkpoint_dtype: str
     rounded_to: str | None
+    passes: PassesPrefix | None
     bounds: Bounds
     not_compared: Mapping[str, int]
     prompts: tuple[PromptResult, ...]
@@ -84,6 +86,7 @@ class Report:
                 "checkpoint": self.checkpoint_dtype,
                 "oracle_rounded_to": self.rounded_to,
             },
+            "passes_prefix": None if self.passes is None else asdict(self.passes),
             "allowed": {
                 "rounding_of": self.bounds.dtype,
                 "logit_error": self.bounds.logits,

@@ -15,7 +15,7 @@ from deltaport.decoder_interface import tap_names
 from deltaport.errors import EngineError
 from deltaport.package import Manifest
 from deltaport.runtime import Engine
-from deltaport.runtime.engine import session_options
+from deltaport.runtime.engine import open_decoder
 from deltaport.verify.oracle import Array
 
 __all__ = ["TappedEngine"]
@@ -55,13 +55,9 @@ class TappedEngine(Engine):
         model = onnx.load(str(path), load_external_data=False)
         names = tap_names(num_layers)
         _add_outputs(model, names, str(path), hidden_size)
-        options = session_options(threads)
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
-        )
         try:
-            decoder = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            decoder = open_decoder(
+                model.SerializeToString(), manifest, threads=threads, weights=folder
             )
         except Exception as error:  # as in Engine, which opened it: only what was added is new
             raise EngineError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -28,6 +29,7 @@ from deltaport.verify.open_oracle import (
     refuse_if_too_large,
 )
 from deltaport.verify.oracle import Reference
+from deltaport.verify.prefix_engine import PassesPrefix, passes_prefix, prefix_engine
 from deltaport.verify.prompts import Prompt, built_in_prompts, given_prompt
 from deltaport.verify.report import Layers, Report
 from deltaport.verify.same_model import check_same_model
@@ -61,6 +63,7 @@ def verify_engine(
     unrounded: bool = False,
     oracle: OracleKind = "auto",
     new_tokens: int = GREEDY_TOKENS,
+    prefix: int | None = None,
     threads: int | None = None,
     checksums: bool = True,
     accept_fields: Collection[str] = (),
@@ -74,6 +77,9 @@ def verify_engine(
     Where the engine stores matrices narrower than the checkpoint, the oracle's are rounded alike,
     and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's.
 
+    With a ``prefix``, what is compared is not the engine itself, but one like it that is exported
+    from the checkpoint with the first ``prefix`` graph passes of its target.
+
     Raises a ``DeltaportError`` where the two cannot be compared; that they differ is no
     error but what the report says.
     """
@@ -81,6 +87,7 @@ def verify_engine(
     kind = choose(oracle)
     events.stage("checking the engine and the checkpoint")
     manifest = open_package(engine, checksums=checksums)
+    passes = None if prefix is None else passes_prefix(manifest.target, prefix)
     with checked(against, dtype="auto", accept_fields=accept_fields) as checkpoint:
         spec, stored_as = checkpoint.spec, checkpoint.matrix_dtype
         check_same_model(manifest, spec, at=engine, against=against)
@@ -107,13 +114,14 @@ def verify_engine(
     del judge  # a large model leaves memory before the engine comes ...
     gc.collect()  # ... at once: hooks and the modules they are on refer to each other
 
-    _begin(events, "running the engine", prompts)
-    results = _results(engine, pairs, bounds, new_tokens, threads, events)
-    found = None
-    if layers:
-        _begin(events, "looking inside the engine", prompts)
-        differs = [bool(result.differences) for result in results]
-        found = _layers(engine, manifest, spec, pairs, differs, bounds, threads, events)
+    with _engine_to_run(engine, manifest, against, passes, accept_fields, events) as (ran, held):
+        _begin(events, "running the engine", prompts)
+        results = _results(ran, pairs, bounds, new_tokens, threads, events)
+        found = None
+        if layers:
+            _begin(events, "looking inside the engine", prompts)
+            differs = [bool(result.differences) for result in results]
+            found = _layers(ran, held, spec, pairs, differs, bounds, threads, events)
     return Report(
         engine=str(engine),
         checkpoint=str(against),
@@ -121,12 +129,32 @@ def verify_engine(
         engine_dtype=manifest.dtype,
         checkpoint_dtype=stored_as,
         rounded_to=rounded_to,
+        passes=passes,
         bounds=bounds,
         not_compared=manifest.not_exported,
         prompts=tuple(results),
         layers=found,
         notes=(*notes, *(note for result in results for note in result.notes)),
     )
+
+
+@contextmanager
+def _engine_to_run(
+    engine: Path,
+    manifest: Manifest,
+    against: Path,
+    passes: PassesPrefix | None,
+    accept_fields: Collection[str],
+    events: VerifyEvents,
+) -> Iterator[tuple[Path, Manifest]]:
+    """The engine, or for the block one with the first passes only."""
+    if passes is None:
+        yield engine, manifest
+        return
+    with prefix_engine(
+        against, manifest, passes, accept_fields=accept_fields, stage=events.stage
+    ) as made:
+        yield made, open_package(made, checksums=False)
 
 
 def _begin(events: VerifyEvents, stage: str, prompts: Sequence[Prompt]) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
-from deltaport.graph_passes.recipes.layout_recipes import Squeeze, Transpose
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.recipes.layout_recipes import Squeeze
 from deltaport.graph_passes.recipes.recipe import Recipe
-from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
+from deltaport.graph_passes.recipes.transposed_recipe import transposed
+from deltaport.graph_passes.rewriting import constant_of, recipe_of, set_recipe, used_once
 
 __all__ = ["FoldWeightLayout"]
 
 
-class FoldWeightLayout(ir.passes.InPlacePass):
+@dataclass(frozen=True)
+class FoldWeightLayout(GraphPass):
     """Fold a node that only rearranges a weight into the weight's recipe.
 
     1. ``Transpose(w)``           becomes  ``w`` with recipe ``transpose(w)``
@@ -34,17 +38,17 @@ class FoldWeightLayout(ir.passes.InPlacePass):
         if node.domain != "" or node.op_type not in ("Transpose", "Squeeze"):
             return False
         weight = node.inputs[0]
-        if weight is None or not isinstance(weight.const_value, RecipeTensor):
+        stored = recipe_of(weight)
+        if stored is None:
             return False
-        if len(weight.uses()) > 1 or weight.is_graph_output() or node.outputs[0].is_graph_output():
+        assert weight is not None, "what has a recipe is there"
+        if not used_once(weight):
             return False
-        recipe = _rearranged(node, weight.const_value.recipe)
+        recipe = None if node.outputs[0].is_graph_output() else _rearranged(node, stored)
         if recipe is None:
             return False
 
-        assert weight.name is not None
-        weight.const_value = RecipeTensor(recipe, weight.name)
-        weight.shape = ir.Shape(recipe.shape)
+        set_recipe(weight, recipe)
         ir.convenience.replace_all_uses_with(node.outputs[0], weight)
         graph.remove(node, safe=True)
         return True
@@ -53,10 +57,9 @@ class FoldWeightLayout(ir.passes.InPlacePass):
 def _rearranged(node: ir.Node, recipe: Recipe) -> Recipe | None:
     if node.op_type == "Transpose":
         default = tuple(reversed(range(len(recipe.shape))))
-        return Transpose(recipe, tuple(node.attributes.get_ints("perm", default)))
-    axes_input = node.inputs[1] if len(node.inputs) == 2 else None
-    axes = None if axes_input is None else ir.convenience.get_const_tensor(axes_input)
+        return transposed(recipe, tuple(node.attributes.get_ints("perm", default)))
+    axes = constant_of(node.inputs[1]) if len(node.inputs) == 2 else None
     if axes is None or axes.size != 1:
         return None
-    axis = int(np.asarray(axes.numpy()).reshape(())) % len(recipe.shape)
+    axis = int(axes.reshape(())) % len(recipe.shape)
     return Squeeze(recipe, axis) if recipe.shape[axis] == 1 else None

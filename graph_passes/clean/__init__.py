@@ -1,0 +1,1 @@
+"""Passes that take away what no result depends on."""

@@ -1,0 +1,1 @@
+"""Passes that make coarse ops of fine ones."""

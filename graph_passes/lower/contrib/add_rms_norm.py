@@ -1,0 +1,18 @@
+"""``AddRMSNorm`` as ``SkipSimplifiedLayerNormalization``, which gives the sum as well."""
+
+from __future__ import annotations
+
+from deltaport.graph_passes.lower.contrib.call import Call
+from deltaport.graph_passes.lower.contrib.expansion import Expansion
+
+__all__ = ["expansion"]
+
+TEXT = """
+    y, , , sum = com.microsoft.SkipSimplifiedLayerNormalization<epsilon = {eps}>(
+        x, residual, scale)
+"""
+
+
+def expansion(call: Call) -> Expansion:
+    """One node; its second and third output serve training."""
+    return Expansion(TEXT.format(eps=call.number("norm_eps")))

@@ -1,0 +1,71 @@
+"""Dtypes and shapes of what standard and contrib nodes give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper, shape_inference
+
+from deltaport.errors import PassError
+from deltaport.graph_passes.rewriting import constant_of
+
+__all__ = ["CONTRIB", "LIKE_INPUT", "set_types"]
+
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own ops, version 1."""
+
+LIKE_INPUT: Mapping[str, tuple[int | None, ...]] = {
+    "CausalConvWithState": (0, 3),
+    "GatedRMSNorm": (0,),
+    "GroupQueryAttention": (0, 3, 4),
+    "LinearAttention": (2, 3),
+    "MoE": (0,),
+    "SkipSimplifiedLayerNormalization": (0, None, None, 0),
+}
+"""Per contrib op, which input each output has the dtype and shape of; None where it is not given.
+
+True of ``LinearAttention`` with at most as many query heads as value heads, and of
+``GroupQueryAttention`` with caches that have room for the new tokens.
+"""
+
+
+def set_types(node: ir.Node, opset: int) -> None:
+    """Give the outputs of ``node`` dtype and shape; its inputs must have theirs.
+
+    Raises ``PassError`` where they cannot be told: templates are made so that they can.
+    """
+    if node.domain == CONTRIB:
+        for output, position in zip(node.outputs, LIKE_INPUT[node.op_type], strict=False):
+            like = None if position is None else node.inputs[position]
+            if like is not None:
+                output.type, output.shape = like.type, like.shape
+        return
+    proto = onnx.NodeProto()
+    ir.serde.serialize_node_into(proto, node)
+    types, constants = {}, {}
+    for name, value in zip(proto.input, node.inputs, strict=True):
+        if value is None:
+            continue
+        types[name] = _type_proto(value)
+        array = constant_of(value)
+        if array is not None:
+            constants[name] = numpy_helper.from_array(array, name)
+    schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    opsets = [helper.make_opsetid(node.domain, opset)]
+    found = shape_inference.infer_node_outputs(
+        schema, proto, types, constants, opset_imports=opsets
+    )
+    for output in node.outputs:
+        if output.name not in found:
+            raise PassError(f"{node.op_type} ({output.name}): dtype and shape cannot be told")
+        output.type = ir.serde.deserialize_type_proto_for_type(found[output.name])
+        output.shape = ir.serde.deserialize_type_proto_for_shape(found[output.name])
+
+
+def _type_proto(value: ir.Value) -> onnx.TypeProto:
+    if value.dtype is None or value.shape is None:
+        raise PassError(f"{value.name}: has no dtype or no shape")
+    dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    return helper.make_tensor_type_proto(value.dtype.value, dims)

@@ -1,0 +1,30 @@
+"""All kinds of recipes, by what they are called in text."""
+
+from __future__ import annotations
+
+from deltaport.graph_passes.recipes.arithmetic_recipes import Scale, Shift
+from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.interleave_recipe import Interleave
+from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice, Squeeze, Stack, Transpose
+from deltaport.graph_passes.recipes.recipe import Recipe
+from deltaport.graph_passes.recipes.unsqueeze_recipe import Unsqueeze
+
+__all__ = ["RECIPE_KINDS"]
+
+RECIPE_KINDS: dict[str, type[Recipe]] = {
+    kind.kind: kind
+    for kind in (
+        Cast,
+        Concat,
+        Interleave,
+        Scale,
+        Shift,
+        Slice,
+        Squeeze,
+        Stack,
+        Transpose,
+        Unsqueeze,
+    )
+}
+"""The fields of each dataclass are the arguments in its text, in order. A ``Source`` has no kind:
+its text is its name, dtype and shape."""

@@ -1,0 +1,92 @@
+"""Check calls of our ops, and functions that carry them out, against the ops' definitions."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, OpDefinition, Port
+from deltaport.graph_passes.verify.faults import fault
+from deltaport.graph_passes.verify.named_sizes import PortShape, contradiction
+from deltaport.graph_passes.verify.tensor_types import TypeTable
+
+__all__ = ["check_function", "check_own_call"]
+
+_DTYPES = {
+    "float": (ir.DataType.FLOAT,),
+    "int64": (ir.DataType.INT64,),
+    "T": (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
+}
+"""What a port's dtype allows; every ``T`` is one of its own, as checkpoints mix dtypes."""
+_ATTRIBUTES = {"float": ir.AttributeType.FLOAT, "int": ir.AttributeType.INT}
+
+
+def check_own_call(node: ir.Node, types: TypeTable) -> None:
+    """Raise ``PassError`` where a call is not what the op's definition says.
+
+    ``types`` has those of the inputs, and is given those of the outputs: as declared.
+    """
+    definition = _definition(node.op_type, node)
+    for what, ports, values in (
+        ("inputs", definition.inputs, node.inputs),
+        ("outputs", definition.outputs, node.outputs),
+    ):
+        if len(values) != len(ports):
+            raise fault(f"has {len(values)} {what}, expected {len(ports)}", node)
+    _check_attributes(node, definition)
+    shapes = []
+    for port, read in zip(definition.inputs, node.inputs, strict=True):
+        if read is None:
+            raise fault(f"input {port.name} is missing", node)
+        shapes.append(_checked(port, read, "input", types, node))
+    for port, output in zip(definition.outputs, node.outputs, strict=True):
+        if output.name == "":
+            continue
+        types.add(output, f"output {port.name}", node)
+        shapes.append(_checked(port, output, "output", types, node))
+    problem = contradiction(shapes)
+    if problem is not None:
+        raise fault(problem, node)
+
+
+def check_function(function: ir.Function) -> None:
+    """Raise ``PassError`` where a function of our domain has another interface than its op."""
+    if function.domain != DOMAIN:
+        return
+    definition = _definition(function.name)
+    for what, ports, values in (
+        ("inputs", definition.inputs, function.inputs),
+        ("outputs", definition.outputs, function.outputs),
+    ):
+        found, expected = [value.name for value in values], [port.name for port in ports]
+        if found != expected:
+            raise fault(f"function {function.name}: {what} are {found}, expected {expected}")
+    if set(function.attributes) != set(definition.attributes):
+        names = sorted(function.attributes), sorted(definition.attributes)
+        raise fault(f"function {function.name}: attributes are {names[0]}, expected {names[1]}")
+
+
+def _definition(name: str, node: ir.Node | None = None) -> OpDefinition:
+    if name not in DEFINITIONS:
+        raise fault(f"{DOMAIN}.{name} has no definition", node)
+    return DEFINITIONS[name]
+
+
+def _check_attributes(node: ir.Node, definition: OpDefinition) -> None:
+    for name, attribute in node.attributes.items():
+        if name not in definition.attributes:
+            raise fault(f"attribute {name} is unknown", node)
+        expected = _ATTRIBUTES[definition.attributes[name].dtype]
+        if attribute.type != expected:
+            raise fault(f"attribute {name} is {attribute.type}, expected {expected}", node)
+    for name, wanted in definition.attributes.items():
+        if wanted.default is None and name not in node.attributes:
+            raise fault(f"attribute {name} is missing", node)
+
+
+def _checked(port: Port, value: ir.Value, what: str, types: TypeTable, node: ir.Node) -> PortShape:
+    where = f"{what} {port.name} ({value.name})"
+    dtype, shape = types[value]
+    if dtype not in _DTYPES[port.dtype]:
+        allowed = " or ".join(map(str, _DTYPES[port.dtype]))
+        raise fault(f"{where}: dtype {dtype}, expected {allowed}", node)
+    return PortShape(where, port.shape, shape)

@@ -1,0 +1,17 @@
+"""Oracle of ``Linear``: one token at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.oracles import Array, Doubles, doubles
+
+__all__ = ["linear"]
+
+
+def linear(x: Array, weight: Array) -> Doubles:
+    """Return y [B,T,No]."""
+    y = np.zeros((*x.shape[:2], weight.shape[1]))
+    for token in np.ndindex(x.shape[:2]):
+        y[token] = doubles(x[token]) @ doubles(weight)
+    return y
