@@ -43,7 +43,8 @@ TARGETS = {
         ),
         TargetCapabilities(
             name="ort-cuda",
-            summary="onnxruntime's own fused ops, for GPUs by CUDA",
+            summary="onnxruntime's own fused ops, for onnxruntime-gpu 1.31 or newer; computes in "
+            "the dtype matrices are stored in",
             ragged=False,
             lowering="lower-to-contrib,eliminate-common-subexpressions,lower-precision,"
             "eliminate-dead-code",

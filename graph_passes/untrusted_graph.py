@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 import onnx.checker
+import onnx.shape_inference
 from onnx import numpy_helper
 
 from deltaport.errors import InputError
@@ -15,15 +16,15 @@ __all__ = ["check_graph"]
 
 
 def check_graph(proto: onnx.ModelProto, source: str) -> None:
-    """Refuse what ONNX's checker refuses, and tensors that lie in files or lack data.
+    """Refuse what ONNX's checker or shape inference refuse, and tensors in files or without data.
 
     Raises ``InputError``, which names ``source`` and what is wrong.
     """
     for tensor in _tensors(proto):
         _check_tensor(tensor, source)
     try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = one_line(" ".join(str(error).split()))[:300]
         raise InputError(f"{source}: no valid graph: {reason}") from None
 

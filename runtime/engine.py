@@ -33,6 +33,7 @@ _TENSOR_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"} | {
     "float16": "tensor(float16)",
     "bfloat16": "tensor(bfloat16)",
 }
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _BFLOAT16 = 16
 """ONNX's number for bfloat16, whose bits numpy carries as uint16."""
 
@@ -150,11 +151,16 @@ def open_decoder(
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights)
         )
-    return ort.InferenceSession(model, options, providers=_providers(manifest, device))
+    decoder = ort.InferenceSession(model, options, providers=_providers(manifest, device))
+    if device == "cuda" and _CUDA not in decoder.get_providers():
+        # onnxruntime goes on without a word where it finds no driver.
+        raise EngineError(
+            "device is cuda, but onnxruntime could not use a GPU; check driver and CUDA libraries"
+        )
+    return decoder
 
 
 def _providers(manifest: Manifest, device: Device | None) -> list[str]:
-    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
     if device not in (None, *get_args(Device)):
         raise EngineError(f"device is {device!r:.40}, expected {' or '.join(get_args(Device))}")
     if device == "cuda" and manifest.target not in _FOR_CUDA:
@@ -162,13 +168,13 @@ def _providers(manifest: Manifest, device: Device | None) -> list[str]:
             f"device is cuda, but the engine was made for {manifest.target!r:.40}; export it with "
             f"--target {' or '.join(_FOR_CUDA)}"
         )
-    has_cuda = cuda in ort.get_available_providers()
+    has_cuda = _CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise EngineError(
             "device is cuda, but this onnxruntime has no CUDA provider; install onnxruntime-gpu"
         )
     wanted = manifest.target in _FOR_CUDA if device is None else device == "cuda"
-    return [cuda, cpu] if wanted and has_cuda else [cpu]
+    return [_CUDA, _CPU] if wanted and has_cuda else [_CPU]
 
 
 def _first_line(error: Exception) -> str:

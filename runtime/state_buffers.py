@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from deltaport.errors import CapacityError
 from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
 
-__all__ = ["StateBuffers", "doubled_to"]
+__all__ = ["NUMPY_DTYPES", "StateBuffers", "doubled_to"]
 
 Buffer = NDArray[Any]
 """In the dtype of its tensor; bfloat16, which numpy has not, as its bits in uint16."""
 
 _EVERY = slice(None)
-_NUMPY = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+NUMPY_DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
 class StateBuffers:
@@ -109,7 +109,7 @@ class StateBuffers:
     def _allocate(self, tensor: StateTensor, capacity: int) -> Buffer:
         shape = tensor.concrete_shape(self.slots, capacity)
         try:
-            return np.zeros(shape, dtype=_NUMPY[tensor.dtype])
+            return np.zeros(shape, dtype=NUMPY_DTYPES[tensor.dtype])
         except (MemoryError, ValueError):  # ValueError: more than the address space
             raise CapacityError(
                 f"no memory for {tensor.input} of shape {list(shape)}; use fewer sequences or "

@@ -16,10 +16,11 @@ LOGITS = "logits"
 
 
 def tap_names(num_layers: int) -> list[str]:
-    """Names of the residual stream, float32 [batch, tokens, hidden], on its way through the graph.
+    """Names of the residual stream, [batch, tokens, hidden], on its way through the graph.
 
     After the embedding, and in every layer after its mixer and after its feed-forward. They are
-    values inside the graph, not outputs: whoever wants to look adds those it needs as outputs.
+    values inside the graph, in the dtype the engine computes in, not outputs: whoever wants to look
+    adds those it needs as outputs.
     """
     layers = range(num_layers)
     return ["embedded", *(f"layers.{i}.{part}" for i in layers for part in ("mixed", "output"))]

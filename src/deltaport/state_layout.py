@@ -75,6 +75,11 @@ class StateLayout:
     def __len__(self) -> int:
         return len(self.tensors)
 
+    @property
+    def activation_dtype(self) -> str:
+        """What an engine with this state computes in: caches and windows hold activations."""
+        return next((tensor.dtype for tensor in self if tensor.kind != "recurrent"), "float32")
+
     def to_json(self) -> list[dict[str, Any]]:
         """Plain rows for the manifest."""
         return [asdict(tensor) | {"shape": list(tensor.shape)} for tensor in self.tensors]

@@ -129,7 +129,7 @@ class TestRoundTrip:
         "text",
         [
             "g (float[B,3] x) => (float[B,?] y) { [a_name] y = Relu(x) }",
-            'g (float[B,3] x) => (float[B,3] y) <float["B*T + 1",3] h, bfloat16 k, int64[] l>'
+            'g (float[B,3] x) => (float[B,3] y) <float["B*T + 1",3] h, bfloat16[] k, int64 l>'
             " { h = Relu(x) k = Cast<to = 16>(x) l = Size(x) y = Relu(h) }",
             "g (float[N] x) => (float[N] y) { y = F.g<a = 0.1, b = -inf, c = [1e-30, nan], d = -3,"
             ' e = [1, 2], f = "a\\"b\\\\c", g = ["", "é"], h: ints = []>(x) }',
@@ -262,6 +262,14 @@ REFUSED = {
         "no valid graph: Graph must be in single static assignment",
     ),
     "a weight declared twice": (GRAPH.format(f"{GOOD}, {GOOD}"), "no valid graph: "),
+    "axes that are none": (
+        "g (float[N,3] x) => (float[3,N] y) { y = Transpose<perm = [1, 2]>(x) }",
+        "no valid graph: [ShapeInferenceError] ",
+    ),
+    "types that do not fit": (
+        "g (float[N] x, int64[N] z) => (float[N] y) { y = Add(x, z) }",
+        "no valid graph: [ShapeInferenceError] (op_type:Add): B has inconsistent type",
+    ),
     "an op ONNX does not have": (
         "g (float[N] x) => (float[N] y) { y = Rely(x) }",
         "no valid graph: No Op registered for Rely",

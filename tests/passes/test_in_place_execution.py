@@ -25,6 +25,7 @@ from deltaport.custom_ops.definitions import (
     OpDefinition,
 )
 from deltaport.errors import PassError
+from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.graph_passes.verify.verify_in_place_safety import VerifyInPlaceSafety
 from deltaport.state_layout import StateLayout, StateTensor
 from tests.oracles import Array
@@ -63,7 +64,9 @@ def prove(op: OpDefinition, pairs: Pairs) -> None:
         StateTensor(0, "conv", past, present, ("slots", 1), "float32", "in_place", False)
         for past, present in pairs
     ]
-    VerifyInPlaceSafety(StateLayout(tuple(rows)))(ir.from_proto(calling(op)))
+    model = ir.from_proto(calling(op))
+    set_layout(model, StateLayout(tuple(rows)))
+    VerifyInPlaceSafety()(model)
 
 
 def test_convolution_and_attention_are_proven() -> None:

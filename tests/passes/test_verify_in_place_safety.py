@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from deltaport.errors import PassError
+from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.graph_passes.verify.verify_in_place_safety import VerifyInPlaceSafety
 from deltaport.state_layout import StateLayout, StateTensor, StateUpdate
 from tests.passes.graph_text import parse_graph, print_graph
@@ -27,9 +28,10 @@ def verify(model: ir.Model, *pairs: tuple[str, str], update: StateUpdate = "in_p
         StateTensor(0, "conv", past, present, ("slots", 8, 4), "float32", update, False)
         for past, present in pairs or [("p", "o")]
     ]
+    set_layout(model, StateLayout(tuple(rows)))
     before = print_graph(model.graph)
     functions = list(model.functions)
-    assert not VerifyInPlaceSafety(StateLayout(tuple(rows)))(model).modified
+    assert not VerifyInPlaceSafety()(model).modified
     assert print_graph(model.graph) == before
     assert list(model.functions) == functions
 
@@ -256,9 +258,9 @@ def test_each_tensor_is_judged_alone() -> None:
 
 
 def test_an_output_nobody_writes() -> None:
-    model = parse_graph("g (float[N] p) => (float[N] p) { y = Relu(p) }")
-    with pytest.raises(PassError, match="p -> p: no node writes the output"):
-        verify(model, ("p", "p"))
+    model = parse_graph("g (float[N] p, float[N] o) => (float[N] o) { y = Relu(p) }")
+    with pytest.raises(PassError, match="p -> o: no node writes the output"):
+        verify(model, ("p", "o"))
 
 
 IN_FUNCTIONS = """

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deltaport.errors import PassError
+from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.graph_passes.verify.verify_state_layout import VerifyStateLayout
 from deltaport.state_layout import StateLayout, StateTensor
 from tests.passes.graph_text import parse_graph, print_graph
@@ -64,8 +65,9 @@ def verify(
     layout: StateLayout = LAYOUT,
 ) -> None:
     model = parse_graph(graph_of(inputs, outputs))
+    set_layout(model, layout)
     before = print_graph(model.graph)
-    assert not VerifyStateLayout(layout)(model).modified
+    assert not VerifyStateLayout()(model).modified
     assert print_graph(model.graph) == before
 
 
@@ -99,6 +101,19 @@ def test_another_shape_or_dtype_is_found(name: str, kind: str) -> None:
     present = name.replace("past", "present")
     with pytest.raises(PassError, match=rf"layer \d: {present}: (shape|dtype)"):
         verify(outputs={**OUTPUTS, present: kind})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_state_may_be_in_half_precision(dtype: str) -> None:
+    key = dataclasses.replace(KEY, dtype=dtype)
+    shape = "[batch,2,capacity,8]"
+    inputs, outputs = (
+        {**values, name: f"{dtype}{shape}"}
+        for values, name in ((INPUTS, "past.3.key"), (OUTPUTS, "present.3.key"))
+    )
+    verify(inputs, outputs, StateLayout((key, CONV)))
+    with pytest.raises(PassError, match=r"past.3.key: dtype FLOAT, expected B?FLOAT16"):
+        verify(layout=StateLayout((key, CONV)))
 
 
 @pytest.mark.parametrize("name", ["past.3.key", "past.4.conv"])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ml_dtypes import bfloat16
+from numpy.typing import NDArray
 
 from deltaport.errors import EngineError
 from deltaport.runtime import Engine, Session
 from deltaport.verify.oracle import Array, continue_greedily
 
-__all__ = ["CHUNKED", "CUTS", "WHOLE", "EngineRun", "run_engine"]
+__all__ = ["CHUNKED", "CUTS", "WHOLE", "EngineRun", "in_float32", "run_engine"]
 
 WHOLE, CHUNKED = "whole", "in chunks"
 CUTS: dict[str, int | None] = {WHOLE: None, CHUNKED: 17}
@@ -54,9 +56,12 @@ def _state(session: Session, tokens: int) -> dict[str, Array]:
     found = {}
     for tensor in session.state.layout:
         array = session.state[tensor.input]
-        if tensor.dtype == "bfloat16":
-            array = array.view(bfloat16)
-        found[tensor.input] = (array[:, :, :tokens] if tensor.kind == "kv" else array).astype(
-            np.float32
-        )
+        written = array[:, :, :tokens] if tensor.kind == "kv" else array
+        found[tensor.input] = in_float32(written, tensor.dtype)
     return found
+
+
+def in_float32(array: NDArray[Any], dtype: str) -> Array:
+    """A copy in float32 of what an engine holds in ``dtype``, as ``StateBuffers`` has it."""
+    values: Array = (array.view(bfloat16) if dtype == "bfloat16" else array).astype(np.float32)
+    return values

@@ -16,9 +16,18 @@ from deltaport.errors import EngineError
 from deltaport.package import Manifest
 from deltaport.runtime import Engine
 from deltaport.runtime.engine import open_decoder
+from deltaport.runtime.state_buffers import NUMPY_DTYPES
+from deltaport.verify.engine_run import in_float32
 from deltaport.verify.oracle import Array
 
 __all__ = ["TappedEngine"]
+
+
+_ONNX_DTYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "float16": onnx.TensorProto.FLOAT16,
+    "bfloat16": onnx.TensorProto.BFLOAT16,
+}
 
 
 class TappedEngine(Engine):
@@ -35,6 +44,9 @@ class TappedEngine(Engine):
         super().__init__(folder, manifest, decoder)
         self._names = names
         self._hidden_size = hidden_size
+        self._dtype = manifest.state.activation_dtype
+        if self._dtype == "bfloat16":
+            self._bfloat16.update(names)
         self._steps: list[list[Array]] = []
 
     @classmethod
@@ -54,7 +66,8 @@ class TappedEngine(Engine):
         path = folder / manifest.decoder
         model = onnx.load(str(path), load_external_data=False)
         names = tap_names(num_layers)
-        _add_outputs(model, names, str(path), hidden_size)
+        kind = _ONNX_DTYPES[manifest.state.activation_dtype]
+        _add_outputs(model, names, str(path), hidden_size, kind)
         try:
             decoder = open_decoder(
                 model.SerializeToString(), manifest, threads=threads, weights=folder
@@ -73,9 +86,10 @@ class TappedEngine(Engine):
     ) -> None:
         """As an engine does, noting the taps of the step."""
         ids = dict(inputs)["input_ids"]
-        taps = [np.empty((*ids.shape, self._hidden_size), dtype=np.float32) for _ in self._names]
+        shape, kind = (*ids.shape, self._hidden_size), NUMPY_DTYPES[self._dtype]
+        taps = [np.empty(shape, dtype=kind) for _ in self._names]
         super().run_step(inputs, [*outputs, *zip(self._names, taps, strict=True)])
-        self._steps.append(taps)
+        self._steps.append([in_float32(tap, self._dtype) for tap in taps])
 
     def take_taps(self) -> dict[str, Array]:
         """The taps [n,H] of the first row's n tokens, in all steps since this was last called."""
@@ -86,7 +100,9 @@ class TappedEngine(Engine):
         }
 
 
-def _add_outputs(model: onnx.ModelProto, names: Sequence[str], path: str, hidden: int) -> None:
+def _add_outputs(
+    model: onnx.ModelProto, names: Sequence[str], path: str, hidden: int, kind: int
+) -> None:
     inside = {name for node in model.graph.node for name in node.output}
     for name in names:
         if name not in inside:
@@ -95,7 +111,5 @@ def _add_outputs(model: onnx.ModelProto, names: Sequence[str], path: str, hidden
                 "engine again with this deltaport"
             )
         model.graph.output.append(
-            onnx.helper.make_tensor_value_info(
-                name, onnx.TensorProto.FLOAT, ["batch", "tokens", hidden]
-            )
+            onnx.helper.make_tensor_value_info(name, kind, ["batch", "tokens", hidden])
         )

@@ -92,7 +92,8 @@ def verify_engine(
         spec, stored_as = checkpoint.spec, checkpoint.matrix_dtype
         check_same_model(manifest, spec, at=engine, against=against)
         lossy = lossy_dtype(engine=manifest.dtype, checkpoint=stored_as, source=str(engine))
-        bounds = Bounds(lossy if lossy and unrounded else "float32")
+        computed_in = manifest.state.activation_dtype
+        bounds = Bounds(lossy if lossy and unrounded else computed_in)
         rounded_to = None if unrounded else lossy
         longest = manifest.max_positions - new_tokens
         prompts, notes = _prompts(engine, manifest, text, ids, longest)
