@@ -110,6 +110,9 @@ class Batch:
         found: dict[int, Logits] = {}
         for plan in plans:
             found |= self._run(plan)
+        for plan in plans:  # only now: a run that fails leaves what can be left as it was
+            self.state.commit(plan.slots)
+            self.lengths[plan.slots] += plan.lengths
         results = {row: found[row] for row in wanted if row in found}
         for row, result in results.items():
             if self.lengths[row] == len(self.tokens[row]):
@@ -124,8 +127,6 @@ class Batch:
             [*plan.inputs.items(), *self.state.inputs(plan.slots)],
             [(LOGITS, out), *self.state.outputs(plan.slots)],
         )
-        self.state.commit(plan.slots)
-        self.lengths[plan.slots] += plan.lengths
         ends = np.cumsum(list(plan.picks.values()))[:-1]
         return dict(zip(plan.picks, np.split(out, ends), strict=True)) if plan.picks else {}
 

@@ -27,7 +27,7 @@ def test_the_graph_passes_the_checker(engine: Path) -> None:
     domains = {opset.domain for opset in model.opset_import}
     assert domains == {"", "ai.deltaport"}
     assert {function.name for function in model.functions} == {
-        "CausalConv1d", "GatedDeltaRule", "GatedAttention", "SparseMoE",
+        "CausalConv1d", "GatedDeltaRuleNorm", "GatedAttention", "SharedExpertMoE", "AddRMSNorm",
     }  # fmt: skip
 
 

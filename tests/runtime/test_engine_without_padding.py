@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from deltaport.errors import EngineError
 from deltaport.runtime import Engine
 from deltaport.state_layout import StateLayout
 from tests.greedy import greedy
-from tests.runtime.toy_engine import GRAPH, LAYOUT, toy_logits, toy_tokens, write_toy
+from tests.runtime.toy_engine import GRAPH, LAYOUT, POISON, toy_logits, toy_tokens, write_toy
 
 SPOILT = GRAPH.replace("x = Where(valid, embedded, f_zero)", "x = Where(valid, embedded, five)")
 """A decoder whose state adds five for every padded token."""
@@ -68,16 +69,20 @@ def test_rows_given_no_token_stay_as_they_are(engine: Engine) -> None:
 def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:
     session = engine.session(3)
     session.prefill([[1], [2], [3]])
+    before = session.state["past.1.recurrent"].copy()
     with pytest.raises(EngineError):
-        session.prefill([[4], [23], [5]])  # 23 is the id the toy cannot read
+        session.prefill([[4, 4], [POISON, 4], [5, 5]])
+    assert session.lengths == [1, 1, 1]
+    assert np.array_equal(session.state["past.1.recurrent"], before)
     with pytest.raises(EngineError, match="lost its state"):
         session.decode([1, 1, 1])
 
 
+@pytest.mark.parametrize("ragged", [True, False])
 @pytest.mark.parametrize(("dtype", "onnx_type"), [("float16", 10), ("bfloat16", 16)])
-def test_state_may_be_stored_in_half_precision(tmp_path: Path, dtype: str, onnx_type: int) -> None:
-    from dataclasses import replace
-
+def test_state_may_be_stored_in_half_precision(
+    tmp_path: Path, dtype: str, onnx_type: int, ragged: bool
+) -> None:
     halved = GRAPH
     for name, shape in (("0.key", "[batch,1,capacity,1]"), ("1.recurrent", "[batch,1]")):
         for time in ("past", "present"):
@@ -106,7 +111,9 @@ def test_state_may_be_stored_in_half_precision(tmp_path: Path, dtype: str, onnx_
             for tensor in LAYOUT
         )
     )
-    engine = Engine.open(write_toy(tmp_path / "engine", graph=halved, state=layout))
+    engine = Engine.open(
+        write_toy(tmp_path / "engine", graph=halved, state=layout, ragged=ragged)
+    )
     prompts = [[1, 2, 3], [4]]
     session = engine.session(2)
     # Sums of few small tokens are integers that both dtypes hold exactly.

@@ -192,3 +192,23 @@ def test_clearing_a_slot_zeroes_what_a_sequence_starts_from() -> None:
     for name in ("past.conv", "past.matrix"):
         assert not state[name][0].any()
         assert (state[name][1] == 3).all()
+
+
+def test_a_commit_of_some_slots_leaves_the_others() -> None:
+    state = buffers()
+    for _, array in state.outputs():
+        array[...] = 7
+    held = state["past.matrix"]
+    state.commit(slice(1, 2))
+    assert state["past.matrix"] is held
+    assert state["past.matrix"].tolist() == [[0] * 5, [7] * 5]
+    for (_, read), (_, whole) in zip(state.inputs(slice(1, 2)), state.inputs(), strict=True):
+        assert np.shares_memory(read, whole)
+        assert np.array_equal(read, whole[1:])
+
+
+def test_a_commit_of_all_slots_copies_nothing() -> None:
+    state = buffers()
+    written = dict(state.outputs())["present.matrix"]
+    state.commit(slice(0, 2))
+    assert np.shares_memory(state["past.matrix"], written)

@@ -160,3 +160,16 @@ def test_what_is_no_list_is_refused(rows: object) -> None:
 def test_a_name_used_twice_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(EngineError, match="names a tensor twice"):
         parse(altered(**fields))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2), ("bfloat16", 2)])
+def test_an_element_has_the_bytes_of_its_dtype(dtype: str, size: int) -> None:
+    tensor = StateTensor(0, "kv", "p", "o", ("slots", "capacity"), dtype, "swap", True)
+    assert tensor.itemsize == size
+
+
+def test_caches_and_windows_tell_what_an_engine_computes_in() -> None:
+    matrix = StateTensor(0, "recurrent", "a", "b", ("slots", 2), "float32", "swap", False)
+    cache = StateTensor(1, "kv", "c", "d", ("slots", "capacity"), "float16", "swap", True)
+    assert StateLayout((matrix, cache)).activation_dtype == "float16"
+    assert StateLayout((matrix,)).activation_dtype == "float32"

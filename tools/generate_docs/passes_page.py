@@ -44,7 +44,8 @@ def passes_page() -> str:
 
 def _in_lines(pipeline: str) -> str:
     """The text broken between passes, which ``--passes`` takes just as well."""
-    return textwrap.fill(pipeline.replace(",", ", "), 100).replace(", ", ",")
+    spaced = pipeline.replace(",", ", ")
+    return textwrap.fill(spaced, 100, break_on_hyphens=False).replace(", ", ",")
 
 
 def _section(found: type[GraphPass]) -> list[str]:
