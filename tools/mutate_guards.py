@@ -27,9 +27,17 @@ __all__ = ["Mutant", "main", "mutants", "survivors"]
 ROOT = Path(__file__).resolve().parents[1]
 PASSES = ROOT / "graph_passes"
 TESTS = ROOT / "tests" / "passes"
-FOLDERS = ("clean", "fold", "fuse", "lower")
-SHARED = {"products": "test_fuse_*.py", "silu": "test_fuse_*.py"}
-"""Files several passes share, and the tests of those."""
+FOLDERS = ("clean", "fold", "fuse", "lower", "verify")
+SHARED = {
+    **dict.fromkeys(("products", "silu"), "test_fuse_*.py"),
+    **dict.fromkeys(
+        ("contrib_calls", "own_calls", "recipe_checks", "standard_calls", "structure"),
+        "test_verify_graph.py",
+    ),
+    "dtype_borders": "test_lower_precision.py",
+    "tensor_types": "test_verify_graph.py",
+}
+"""Parts of passes that have no test file of their own name, and the tests of those."""
 WAIVER = "# for the type checker"
 
 

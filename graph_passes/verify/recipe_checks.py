@@ -36,7 +36,7 @@ def check_weight(value: ir.Value) -> None:
         again = _made_anew(recipe)
     except ValueError as error:
         raise fault(f"{where}: recipe is not well-typed: {error}") from None
-    if again != recipe or (again.shape, again.dtype) != (recipe.shape, recipe.dtype):
+    if again != recipe:  # shape and dtype, which are worked out, take part in this
         raise fault(f"{where}: recipe {recipe.describe()} is not what its fields make")
 
 

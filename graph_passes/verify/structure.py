@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from deltaport.graph_passes.verify.faults import fault
+from deltaport.graph_passes.verify.faults import fault, told
 
 __all__ = ["check_structure", "subgraphs"]
 
@@ -61,7 +61,7 @@ def _declare(
         raise fault(f"{what} ({value.name}): the name is taken", node)
     for use in value.uses():
         if use.node.graph is None:
-            reader = f"{use.node.op_type} ({use.node.name})"
+            reader = told(use.node)
             raise fault(f"{what} ({value.name}): is read by {reader}, which is in no graph", node)
     scope[value.name] = value
 
@@ -86,7 +86,7 @@ def _origin(value: ir.Value) -> str:
     producer = value.producer()
     if producer is None:
         return "is no input and no initializer, and no node gives it"
-    giver = f"{producer.op_type} ({producer.name})"
+    giver = told(producer)
     if producer.graph is None:
         return f"is given by {giver}, which is in no graph"
     return f"is given by {giver}, which comes later or is in another graph"

@@ -83,7 +83,7 @@ def _agree(one: Shape | None, other: Shape | None) -> bool:
 def _merged(one: Shape | None, other: Shape | None) -> Shape | None:
     """The more exact of two accounts that agree, size by size."""
     if one is None or other is None:
-        return one or other if one is None else one
+        return other if one is None else one
     return tuple(
         b if isinstance(b, int) or a is None else a for a, b in zip(one, other, strict=True)
     )

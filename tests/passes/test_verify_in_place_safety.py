@@ -286,3 +286,15 @@ def test_an_op_without_body_is_not_trusted() -> None:
     model = parse_graph("g (float[N] p) => (float[N] o) { o = ai.deltaport.CausalConv1d(p) }")
     with pytest.raises(PassError, match=r"CausalConv1d .* reads and writes"):
         verify(model)
+
+
+def test_a_safe_body_says_nothing_of_what_another_node_writes() -> None:
+    model = parse_graph(f"""
+        {HEAD} => (float[B,8,4] o, float[B,8,4] y) {{
+            y = ai.deltaport.Safe(p, u, n)
+            o = Relu(u)
+        }}
+        <domain: "ai.deltaport", opset_import: ["": 24]>
+        Safe (a, b, m) => (c) {{ c = TensorScatter<axis = 1>(a, b, m) }}""")
+    with pytest.raises(PassError, match="p -> o: TensorScatter"):
+        verify(model)

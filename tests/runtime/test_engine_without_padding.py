@@ -111,9 +111,7 @@ def test_state_may_be_stored_in_half_precision(
             for tensor in LAYOUT
         )
     )
-    engine = Engine.open(
-        write_toy(tmp_path / "engine", graph=halved, state=layout, ragged=ragged)
-    )
+    engine = Engine.open(write_toy(tmp_path / "engine", graph=halved, state=layout, ragged=ragged))
     prompts = [[1, 2, 3], [4]]
     session = engine.session(2)
     # Sums of few small tokens are integers that both dtypes hold exactly.
