@@ -24,7 +24,8 @@ __all__ = ["ops_page"]
 
 _RULES = """\
 - Tokens of a row are padded to the right. `lengths[b]` of a row's T tokens are real, and may be 0:
-  then the row's state is untouched. What padded tokens hold, NaN included, changes nothing.
+  then the row's state is untouched. What padded tokens hold, NaN included, changes nothing. An op
+  without `lengths` mixes no tokens: a padded one is like any other there.
 - State goes in as one input and comes out as one output. A row's new state depends on that row
   alone.
 - Type `T` is `float`, `float16` or `bfloat16`, as the weights are stored; all is computed in
