@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 from deltaport.exporter.export import StorageDtype, export_checkpoint
@@ -28,6 +29,8 @@ class Original:
     oracle: Oracle
     prefixes: set[tuple[str, ...]] = field(default_factory=set)
     """Passes, those that changed the graph, after which an engine was already compared."""
+    traced: dict[str, ir.Model] = field(default_factory=dict)
+    """The graph before all passes, by the dtype matrices are stored in."""
     _prompts: dict[tuple[int, int, bool], Reference] = field(default_factory=dict)
     _runs: dict[tuple[int, ...], Reference] = field(default_factory=dict)
 
@@ -85,7 +88,11 @@ def report(request: pytest.FixtureRequest) -> list[Row]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    rows = config.stash.get(TABLE, [])
+    names, targets = [case.name for case in CASES], list(TARGETS)
+    rows = sorted(
+        config.stash.get(TABLE, []),
+        key=lambda row: (names.index(row[0]), targets.index(row[1])),
+    )
     if not rows:
         return
     widths = [max(len(row[i]) for row in (HEADER, *rows)) for i in range(len(HEADER))]

@@ -40,9 +40,11 @@ def test_every_prefix_agrees_with_transformers(original: Original, subject: Subj
     target = TARGETS[subject.target]
     manifest = subject.engine.manifest
     with checked(original.checkpoint, dtype=subject.dtype, accept_fields=()) as source:
-        model = _traced(source)
-        _check(original, _engine(model, source, manifest, target), "the traced graph")
+        model = _traced(original, source)
         run: tuple[str, ...] = ()
+        if run not in original.prefixes:
+            original.prefixes.add(run)
+            _check(original, _engine(model, source, manifest, target), "the traced graph")
         for graph_pass in default_pipeline(target):
             modified = graph_pass(model).modified
             runnable = AttachFunctionBodies()(model.clone()).model
@@ -56,10 +58,14 @@ def test_every_prefix_agrees_with_transformers(original: Original, subject: Subj
     assert len(run) > 12
 
 
-def _traced(source: CheckedCheckpoint) -> ir.Model:
-    model = trace(source.spec, lambda name: getattr(torch, source.storage[name].name))
-    bind_weights(model.graph, source.binding.recipes)
-    return model
+def _traced(original: Original, source: CheckedCheckpoint) -> ir.Model:
+    """The graph of the checkpoint as it is stored: targets that store it alike share the trace."""
+    key = source.matrix_dtype
+    if key not in original.traced:
+        model = trace(source.spec, lambda name: getattr(torch, source.storage[name].name))
+        bind_weights(model.graph, source.binding.recipes)
+        original.traced[key] = model
+    return original.traced[key].clone()
 
 
 def _engine(
