@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from deltaport.custom_op_version import OP_LIBRARY_VERSION
 from deltaport.decoder_interface import LOGITS, STEP_INPUTS
@@ -83,7 +84,7 @@ class Engine:
         except EngineError:
             raise
         except Exception as error:  # as in run_step
-            raise EngineError(f"{path}: onnxruntime refuses it: {_first_line(error)}") from error
+            raise _refusal(path, manifest, error) from error
         _check_interface(root / manifest.decoder, decoder, manifest)
         return cls(root, manifest, decoder)
 
@@ -175,6 +176,17 @@ def _providers(manifest: Manifest, device: Device | None) -> list[str]:
         )
     wanted = manifest.target in _FOR_CUDA if device is None else device == "cuda"
     return [_CUDA, _CPU] if wanted and has_cuda else [_CPU]
+
+
+def _refusal(path: Path, manifest: Manifest, error: Exception) -> EngineError:
+    """What to tell of an engine that onnxruntime does not open."""
+    dtype = manifest.state.activation_dtype
+    if isinstance(error, NoKernel) and dtype != "float32":
+        return EngineError(
+            f"{path}: computes in {dtype}, for which onnxruntime lacks kernels on this device; run "
+            "it where onnxruntime-gpu finds a GPU, or export it with --dtype float32"
+        )
+    return EngineError(f"{path}: onnxruntime refuses it: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

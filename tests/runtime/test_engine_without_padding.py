@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from deltaport.errors import EngineError
@@ -78,11 +80,8 @@ def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:
         session.decode([1, 1, 1])
 
 
-@pytest.mark.parametrize("ragged", [True, False])
-@pytest.mark.parametrize(("dtype", "onnx_type"), [("float16", 10), ("bfloat16", 16)])
-def test_state_may_be_stored_in_half_precision(
-    tmp_path: Path, dtype: str, onnx_type: int, ragged: bool
-) -> None:
+def stored_as(dtype: str, onnx_type: int) -> tuple[str, StateLayout]:
+    """The toy's graph and layout with all state in ``dtype``."""
     halved = GRAPH
     for name, shape in (("0.key", "[batch,1,capacity,1]"), ("1.recurrent", "[batch,1]")):
         for time in ("past", "present"):
@@ -111,7 +110,16 @@ def test_state_may_be_stored_in_half_precision(
             for tensor in LAYOUT
         )
     )
-    engine = Engine.open(write_toy(tmp_path / "engine", graph=halved, state=layout, ragged=ragged))
+    return halved, layout
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+@pytest.mark.parametrize(("dtype", "onnx_type"), [("float16", 10), ("bfloat16", 16)])
+def test_state_may_be_stored_in_half_precision(
+    tmp_path: Path, dtype: str, onnx_type: int, ragged: bool
+) -> None:
+    graph, layout = stored_as(dtype, onnx_type)
+    engine = Engine.open(write_toy(tmp_path / "engine", graph=graph, state=layout, ragged=ragged))
     prompts = [[1, 2, 3], [4]]
     session = engine.session(2)
     # Sums of few small tokens are integers that both dtypes hold exactly.
@@ -143,3 +151,37 @@ def test_without_cuda_an_engine_for_a_gpu_runs_on_the_cpu(
     assert np.array_equal(logits, toy_logits([1, 2])[-1])
     with pytest.raises(EngineError, match="no CUDA provider; install onnxruntime-gpu"):
         Engine.open(folder, device="cuda")
+
+
+def test_a_gpu_that_was_asked_for_and_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-gpu has the provider, and goes on without it where it finds no driver."""
+    on_cpu = onnxruntime.InferenceSession
+
+    def without_driver(model: str, options: Any, providers: list[str]) -> Any:
+        assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return on_cpu(model, options, providers=providers[1:])
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", without_driver)
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    folder = write_toy(tmp_path / "engine", target="ort-cuda")
+    assert Engine.open(folder).session().prefill([[1, 2]])
+    with pytest.raises(EngineError, match="could not use a GPU; check driver"):
+        Engine.open(folder, device="cuda")
+
+
+def test_a_dtype_the_device_has_no_kernels_for_is_told(tmp_path: Path) -> None:
+    graph, layout = stored_as("bfloat16", 16)
+    graph = graph.replace(
+        '"past.0.key" = Cast<to = 1>("past.0.key.half")',
+        'same = Erf("past.0.key.half")\n"past.0.key" = Cast<to = 1>(same)',
+    )
+    folder = write_toy(tmp_path / "engine", graph=graph, state=layout)
+    with pytest.raises(
+        EngineError, match=r"decoder\.onnx: computes in bfloat16, .*--dtype float32"
+    ):
+        Engine.open(folder)
