@@ -140,6 +140,8 @@ def main(arguments: Sequence[str]) -> int:
     ]
     alive = 0
     for path in files:
+        if not any(mutants(path.read_text(encoding="utf-8"))):
+            continue  # nothing to break
         tests = tests_of(path)
         found = survivors(path, tests) if tests else []
         state = f"{len(found)} not missed" if tests else "no test file"
