@@ -31,13 +31,20 @@ FOLDERS = ("clean", "fold", "fuse", "lower", "verify")
 SHARED = {
     **dict.fromkeys(("products", "silu"), "test_fuse_*.py"),
     **dict.fromkeys(
-        ("contrib_calls", "own_calls", "recipe_checks", "standard_calls", "structure"),
-        "test_verify_graph.py",
+        (
+            "contrib_calls",
+            "own_calls",
+            "recipe_checks",
+            "standard_calls",
+            "structure",
+            "tensor_types",
+            "verify_graph",
+        ),
+        "test_verify_graph*.py",
     ),
     "dtype_borders": "test_lower_precision.py",
-    "tensor_types": "test_verify_graph.py",
 }
-"""Parts of passes that have no test file of their own name, and the tests of those."""
+"""Parts of passes that are not tested by a file of their own name, and the tests of those."""
 WAIVER = "# for the type checker"
 
 
