@@ -1,7 +1,8 @@
-"""Runs a custom op through its function body in onnxruntime, and judges what comes back.
+"""Runs a custom op in onnxruntime, by its function body or a kernel, and judges what comes back.
 
-A one-node model with dynamic dimensions calls the op; the node finds its meaning in the
-model-local function, so no kernel of ours takes part.
+A one-node model with dynamic dimensions calls the op and carries its body as a model-local
+function. That is what runs, unless :func:`implemented_by` chose our kernels: then a run is
+repeated in every way that must give the same bits (:mod:`tests.kernels.kernel_invariants`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deltaport.custom_ops.definitions import (
@@ -27,12 +30,15 @@ from deltaport.custom_ops.definitions import (
     DOMAIN_VERSION,
     OpDefinition,
 )
+from deltaport.custom_ops.kernel_library import register_kernels
 from deltaport.numerics import Quantity, relative_error, tolerance
+from tests.kernels.kernel_invariants import STATES, assert_same_bits, run_every_way
 from tests.oracles import Array
 
 __all__ = [
     "assert_close",
     "assert_same_bits",
+    "implemented_by",
     "is_padding",
     "peak_growth",
     "poison_padding",
@@ -42,6 +48,20 @@ __all__ = [
 Feeds = Mapping[str, Array]
 Attributes = Mapping[str, int | float]
 _ROOT = Path(__file__).resolve().parents[2]
+BODY = "body"
+"""The implementation that is no instruction set."""
+_implementation = BODY
+
+
+@contextmanager
+def implemented_by(implementation: str) -> Iterator[None]:
+    """Within: what runs ops, ``"body"`` or the instruction set of our kernels."""
+    global _implementation
+    before, _implementation = _implementation, implementation
+    try:
+        yield
+    finally:
+        _implementation = before
 
 
 def run_op(
@@ -60,10 +80,16 @@ def run_op(
     if constants:
         baked = {name: feeds[name] for name in constants}
         session = _session(_model(op, feeds, attributes, baked), optimized)
-    else:
+        return _run(session, {name: feeds[name] for name in feeds if name not in constants})
+
+    def run(feeds: Feeds, *, threads: int = 2, in_place: bool = False) -> tuple[Array, ...]:
         dtypes = tuple(feeds[port.name].dtype for port in op.inputs)
-        session = _cached_session(op.name, tuple(attributes.items()), dtypes, optimized)
-    return _run(session, {name: feeds[name] for name in feeds if name not in constants})
+        session = _cached_session(
+            op.name, tuple(attributes.items()), dtypes, optimized, threads, _implementation
+        )
+        return _run_in_place(session, op, feeds) if in_place else _run(session, feeds)
+
+    return run(feeds) if _implementation == BODY else run_every_way(op, feeds, run)
 
 
 def peak_growth(op: OpDefinition, feeds: Feeds, attributes: Attributes, folder: Path) -> int:
@@ -81,14 +107,6 @@ def assert_close(actual: Array, expected: Array, quantity: Quantity = Quantity.O
     assert actual.dtype == np.float32
     error, bound = relative_error(actual, expected), tolerance(quantity)
     assert error <= bound, f"{quantity}: relative error {error:.2e} exceeds {bound:.2e}"
-
-
-def assert_same_bits(actual: Array, expected: Array) -> None:
-    """Check equality that tells -0.0 from 0.0."""
-    assert actual.dtype == expected.dtype
-    np.testing.assert_array_equal(
-        np.ascontiguousarray(actual).view(np.uint8), np.ascontiguousarray(expected).view(np.uint8)
-    )
 
 
 def is_padding(T: int, lengths: Array) -> Array:
@@ -110,10 +128,12 @@ def _cached_session(
     attributes: tuple[tuple[str, int | float], ...],
     dtypes: tuple[np.dtype[Any], ...],
     optimized: bool,
+    threads: int,
+    implementation: str,
 ) -> onnxruntime.InferenceSession:
     op = DEFINITIONS[name]
     samples = {port.name: np.empty(0, dtype) for port, dtype in zip(op.inputs, dtypes, strict=True)}
-    return _session(_model(op, samples, dict(attributes), {}), optimized)
+    return _session(_model(op, samples, dict(attributes), {}), optimized, threads)
 
 
 def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feeds) -> bytes:
@@ -149,21 +169,52 @@ def _model(op: OpDefinition, samples: Feeds, attributes: Attributes, baked: Feed
     return serialized
 
 
-def _session(model: bytes, optimized: bool) -> onnxruntime.InferenceSession:
+def _session(model: bytes, optimized: bool, threads: int = 2) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
         levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     )
+    if _implementation != BODY:
+        register_kernels(options)
+        # Memory of its own for every tensor, so that a sanitizer sees what lies beside it.
+        options.enable_cpu_mem_arena = False
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DELTAPORT_ISA", _implementation)
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _run_in_place(
+    session: onnxruntime.InferenceSession, op: OpDefinition, feeds: Feeds
+) -> tuple[Array, ...]:
+    """Run with each state bound as the input and as the output it becomes."""
+    feeds = {name: np.array(array, order="C") for name, array in feeds.items()}
+    binding, kept = session.io_binding(), {}
+    for port in op.inputs:
+        kept[port.name] = _ort_value(feeds[port.name])
+        binding.bind_ortvalue_input(port.name, kept[port.name])
+    for port in op.outputs:
+        past = STATES.get(port.name)
+        if past is None:
+            binding.bind_output(port.name, "cpu")
+        else:
+            binding.bind_ortvalue_output(port.name, kept[past])
+    session.run_with_iobinding(binding)
+    return _copies(binding.get_outputs())
 
 
 def _run(session: onnxruntime.InferenceSession, feeds: Feeds) -> tuple[Array, ...]:
     contiguous = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
     values = {name: _ort_value(array) for name, array in contiguous.items()}
-    return tuple(value.numpy() for value in session.run_with_ort_values(None, values))
+    return _copies(session.run_with_ort_values(None, values))
+
+
+def _copies(values: Sequence[onnxruntime.OrtValue]) -> tuple[Array, ...]:
+    # What numpy() gives is gone with the value.
+    return tuple(value.numpy().copy() for value in values)
 
 
 def _ort_value(array: Array) -> onnxruntime.OrtValue:

@@ -1,0 +1,34 @@
+// All kernels of one instruction set, and the choice of the set.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/add_rms_norm/add_rms_norm.h"
+#include "kernels/causal_conv1d/causal_conv1d.h"
+#include "kernels/parallel.h"
+#include "kernels/swiglu/swiglu.h"
+
+// Every kernel's name and arguments, once: declaration, table and instantiation follow from it.
+#define DELTAPORT_FOR_EACH_KERNEL(X)    \
+  X(causal_conv1d, CausalConv1dArgs)    \
+  X(add_rms_norm, AddRMSNormArgs)       \
+  X(swiglu, SwiGLUArgs)
+
+namespace deltaport {
+
+struct KernelTable {
+  const char* isa;
+#define DELTAPORT_ENTRY(name, Args) void (*name)(const Args&, const Parallel&);
+  DELTAPORT_FOR_EACH_KERNEL(DELTAPORT_ENTRY)
+#undef DELTAPORT_ENTRY
+};
+
+// Names of the instruction sets this machine runs, best first: of "avx512", "avx2", "portable".
+std::vector<std::string> supported_isas();
+
+// The kernels for `isa`, or for the best supported one where it is empty. Throws
+// std::invalid_argument, with what is supported, for any other name.
+const KernelTable& kernels_for(const std::string& isa);
+
+}  // namespace deltaport

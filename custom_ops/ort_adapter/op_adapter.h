@@ -1,0 +1,35 @@
+// An op of ours as ONNX Runtime wants it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+#include "ort_adapter/op_context.h"
+
+namespace deltaport::ort {
+
+enum class Port { kFloats, kInts, kWeights };
+
+// What the adapter of an op states; compute reads the inputs, checks them and calls the kernel.
+struct OpDescription {
+  const char* name;
+  std::vector<Port> inputs;
+  size_t outputs;
+  Attributes defaults;                // attributes a node may leave out
+  std::vector<std::string> required;  // whole numbers it may not
+  std::vector<std::string> required_floats;
+  void (*compute)(const OpContext&, const KernelTable&, const Parallel&);
+};
+
+struct OpAdapter : CustomOp {
+  explicit OpAdapter(OpDescription description);
+  OpDescription description;
+};
+
+// The ops, one for each definition that has a kernel.
+OpDescription describe_add_rms_norm();
+OpDescription describe_causal_conv1d();
+OpDescription describe_swiglu();
+
+}  // namespace deltaport::ort

@@ -1,0 +1,74 @@
+// Eight floats: AVX2 with FMA and F16C.
+#pragma once
+
+#include <immintrin.h>
+
+namespace deltaport::DELTAPORT_ISA {
+
+struct Vec {
+  static constexpr int width = 8;
+  static constexpr int registers = 16;
+  __m256 v;
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec all(float x) { return {_mm256_set1_ps(x)}; }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vec fmadd(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec fnmadd(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+// NaN where b is NaN.
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Vec round(Vec a) {
+  return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+// a * 2^n for whole n in [-160, 160]: in two steps, each of which a float's exponent has room for.
+inline Vec scale_by_power_of_two(Vec a, Vec n) {
+  const __m256i whole = _mm256_cvtps_epi32(n.v);
+  const __m256i half = _mm256_srai_epi32(whole, 1);
+  const auto power = [](__m256i e) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23));
+  };
+  const __m256 once = _mm256_mul_ps(a.v, power(half));
+  return {_mm256_mul_ps(once, power(_mm256_sub_epi32(whole, half)))};
+}
+
+inline __m256i first(int n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+}
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+// The first n lanes, the others 0; memory behind them is not touched.
+inline Vec load_partial(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
+inline void store_partial(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }
+inline Vec load_bf16(const BFloat16* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+}
+inline Vec load_fp16(const Float16* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+inline __m128 halves(__m256 a, __m128 (*combine)(__m128, __m128)) {
+  __m128 x = combine(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  x = combine(x, _mm_movehl_ps(x, x));
+  return combine(x, _mm_shuffle_ps(x, x, 1));
+}
+// The sum of the lanes, in an order that is always the same.
+inline float sum(Vec a) {
+  return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_add_ps(x, y); }));
+}
+inline float largest(Vec a) {
+  return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); }));
+}
+
+// out[j] holds p[4 * lane + j].
+inline void load_deinterleaved4(const float* p, Vec out[4]) {
+  const __m256i index = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+  for (int j = 0; j < 4; ++j) out[j] = {_mm256_i32gather_ps(p + j, index, 4)};
+}
+
+}  // namespace deltaport::DELTAPORT_ISA

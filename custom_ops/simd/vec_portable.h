@@ -1,0 +1,78 @@
+// Four floats in the vector extension of GCC and Clang: SSE2, NEON and whatever else there is.
+// Nothing here rounds once where it is written to round twice, so all such machines agree.
+#pragma once
+
+#include <cstring>
+
+namespace deltaport::DELTAPORT_ISA {
+
+using Floats = float __attribute__((vector_size(16)));
+using Ints = int32_t __attribute__((vector_size(16)));
+
+struct Vec {
+  static constexpr int width = 4;
+  static constexpr int registers = 16;
+  Floats v;
+  static Vec zero() { return {Floats{}}; }
+  static Vec all(float x) { return {Floats{x, x, x, x}}; }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
+inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
+inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+inline Vec fmadd(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+inline Vec fnmadd(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
+// NaN where b is NaN.
+inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+// To the nearest whole number, for |a| < 2^22.
+inline Vec round(Vec a) {
+  const Floats magic = Vec::all(12582912.0f).v;  // 1.5 * 2^23 leaves no bit for a fraction
+  return {(a.v + magic) - magic};
+}
+// a * 2^n for whole n in [-160, 160]: in two steps, each of which a float's exponent has room for.
+inline Vec scale_by_power_of_two(Vec a, Vec n) {
+  const Ints whole = __builtin_convertvector(n.v, Ints);
+  const Ints half = whole >> 1;
+  const Ints low = (half + 127) << 23, high = (whole - half + 127) << 23;
+  return {a.v * reinterpret_cast<Floats>(low) * reinterpret_cast<Floats>(high)};
+}
+
+inline Vec load(const float* p) {
+  Vec a;
+  memcpy(&a.v, p, sizeof a.v);
+  return a;
+}
+inline void store(float* p, Vec a) { memcpy(p, &a.v, sizeof a.v); }
+// The first n lanes, the others 0; memory behind them is not touched.
+inline Vec load_partial(const float* p, int n) {
+  Vec a = Vec::zero();
+  for (int i = 0; i < n; ++i) a.v[i] = p[i];
+  return a;
+}
+inline void store_partial(float* p, Vec a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = a.v[i];
+}
+inline Vec load_bf16(const BFloat16* p) {
+  Ints bits;
+  for (int i = 0; i < 4; ++i) bits[i] = static_cast<int32_t>(static_cast<uint32_t>(p[i].bits) << 16);
+  return {reinterpret_cast<Floats>(bits)};
+}
+inline float as_float(Float16 half);
+inline Vec load_fp16(const Float16* p) {
+  return {Floats{as_float(p[0]), as_float(p[1]), as_float(p[2]), as_float(p[3])}};
+}
+// The sum of the lanes, in an order that is always the same.
+inline float sum(Vec a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+inline float largest(Vec a) {
+  const float x = a.v[0] > a.v[2] ? a.v[0] : a.v[2], y = a.v[1] > a.v[3] ? a.v[1] : a.v[3];
+  return x > y ? x : y;
+}
+
+// out[j] holds p[4 * lane + j].
+inline void load_deinterleaved4(const float* p, Vec out[4]) {
+  for (int j = 0; j < 4; ++j) out[j] = {Floats{p[j], p[4 + j], p[8 + j], p[12 + j]}};
+}
+
+}  // namespace deltaport::DELTAPORT_ISA

@@ -1,0 +1,18 @@
+"""Every test of an op runs on its body and on its kernels for each instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kernels.op_runner import BODY, implemented_by
+
+ISAS = ("portable", "avx2", "avx512")
+
+
+@pytest.fixture(params=[BODY, *ISAS], autouse=True)
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What runs the op under test."""
+    with implemented_by(request.param):
+        yield request.param
