@@ -6,13 +6,15 @@
 
 #include "kernels/add_rms_norm/add_rms_norm.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
+#include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/parallel.h"
 #include "kernels/swiglu/swiglu.h"
 
 // Every kernel's name and arguments, once: declaration, table and instantiation follow from it.
 #define DELTAPORT_FOR_EACH_KERNEL(X)    \
-  X(causal_conv1d, CausalConv1dArgs)    \
   X(add_rms_norm, AddRMSNormArgs)       \
+  X(causal_conv1d, CausalConv1dArgs)    \
+  X(gated_delta_rule, GatedDeltaRuleArgs) \
   X(swiglu, SwiGLUArgs)
 
 namespace deltaport {
