@@ -25,6 +25,22 @@ inline void store_block(const float* block, int64_t key_dim, int64_t value_dim, 
   }
 }
 
+// Ask for what the next chunk reads, a few tokens with each block of columns: a token's heads are
+// too far from the next token's for the processor to see them coming.
+__attribute__((always_inline)) inline void prefetch_tokens(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, int64_t n,
+                            int64_t key_head) {
+  const int64_t end = min_of(t + n, args.lengths[row]), width = args.group() * args.value_dim;
+  for (; t < end; ++t) {
+    const TokenAt token = token_at(args, row, t, key_head);
+    prefetch(token.q, args.key_dim);
+    prefetch(token.k, args.key_dim);
+    prefetch(token.v, width);
+    const int64_t at = (row * args.tokens + t) * args.value_width() + key_head * width;
+    if (args.z != nullptr) prefetch(args.z + at, width);
+    prefetch(args.o + at, width);
+  }
+}
+
 // Tokens [t, t + n) of one value head.
 inline void run_chunk(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, int64_t n,
                       int64_t key_head, int64_t r, const ChunkScratch& s, float* state) {
@@ -32,7 +48,11 @@ inline void run_chunk(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, in
   load_gates(args, row, t, n, head, s.log_decay, s.beta);
   load_decays(n, s);
   const int64_t at = (row * args.tokens + t) * args.value_width() + head * args.value_dim;
+  const int64_t blocks = round_up(args.value_dim, kColumns) / kColumns;
+  const int64_t share = round_up(kChunk, args.group() * blocks) / (args.group() * blocks);
   for (int64_t c = 0; c < args.value_dim; c += kColumns) {
+    const int64_t part = r * blocks + c / kColumns;
+    prefetch_tokens(args, row, t + kChunk + part * share, share, key_head);
     const int64_t columns = min_of(kColumns, args.value_dim - c);
     if (columns < kColumns || n % kTile != 0) zero_floats(s.u, kChunk * kColumns);
     for (int64_t i = 0; i < n; ++i) {
