@@ -5,14 +5,16 @@ from deltaport.custom_ops.definitions.op_definition import OpDefinition, Port
 __all__ = ["LINEAR"]
 
 DOC = """\
-    y = x weight
-computed in float32, however the weight is stored. (MatMul wants both of one type.)
+    y = x weight^T
+computed in float32, however the weight is stored. (MatMul wants both of one type.) x may have
+any number of dimensions before the last.
 Tokens do not mix: what a padded token holds stays its own.
 """
 
 BODY = """
     weight_f = Cast<to = 1>(weight)
-    y = MatMul(x, weight_f)
+    weight_t = Transpose<perm = [1, 0]>(weight_f)
+    y = MatMul(x, weight_t)
 """
 
 LINEAR = OpDefinition(
@@ -20,7 +22,7 @@ LINEAR = OpDefinition(
     doc=DOC,
     inputs=(
         Port("x", "float", "B,T,Ki", "activations"),
-        Port("weight", "T", "Ki,No", "weight, transposed"),
+        Port("weight", "T", "No,Ki", "one row for each output"),
     ),
     outputs=(Port("y", "float", "B,T,No", "product"),),
     body=BODY,

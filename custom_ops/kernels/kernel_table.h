@@ -7,6 +7,7 @@
 #include "kernels/add_rms_norm/add_rms_norm.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
+#include "kernels/linear/linear.h"
 #include "kernels/parallel.h"
 #include "kernels/swiglu/swiglu.h"
 
@@ -15,6 +16,7 @@
   X(add_rms_norm, AddRMSNormArgs)       \
   X(causal_conv1d, CausalConv1dArgs)    \
   X(gated_delta_rule, GatedDeltaRuleArgs) \
+  X(linear, LinearArgs)                 \
   X(swiglu, SwiGLUArgs)
 
 namespace deltaport {

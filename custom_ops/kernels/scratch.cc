@@ -5,6 +5,17 @@
 
 namespace deltaport {
 
+namespace {
+
+float* allocate(size_t floats) {
+  const size_t whole_lines = (floats + 15) / 16 * 16;
+  void* data = std::aligned_alloc(64, whole_lines * sizeof(float));
+  if (data == nullptr && floats != 0) throw std::bad_alloc();
+  return static_cast<float*>(data);
+}
+
+}  // namespace
+
 float* thread_scratch(size_t floats) {
   struct Buffer {
     float* data = nullptr;
@@ -14,14 +25,15 @@ float* thread_scratch(size_t floats) {
   static thread_local Buffer buffer;
   if (buffer.size < floats) {
     std::free(buffer.data);
-    buffer.size = (floats + 15) / 16 * 16;
-    buffer.data = static_cast<float*>(std::aligned_alloc(64, buffer.size * sizeof(float)));
-    if (buffer.data == nullptr) {
-      buffer.size = 0;
-      throw std::bad_alloc();
-    }
+    buffer.data = nullptr;
+    buffer.size = 0;
+    buffer.data = allocate(floats);
+    buffer.size = floats;
   }
   return buffer.data;
 }
+
+SharedBuffer::SharedBuffer(size_t floats) : data_(allocate(floats)) {}
+SharedBuffer::~SharedBuffer() { std::free(data_); }
 
 }  // namespace deltaport

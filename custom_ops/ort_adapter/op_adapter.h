@@ -32,6 +32,7 @@ OpDescription describe_add_rms_norm();
 OpDescription describe_causal_conv1d();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
+OpDescription describe_linear();
 OpDescription describe_swiglu();
 
 }  // namespace deltaport::ort

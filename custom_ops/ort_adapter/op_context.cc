@@ -70,7 +70,7 @@ OpContext::Input OpContext::input(size_t index) const {
 
 Dims OpContext::dims(size_t index, const char* name, size_t rank) const {
   Dims found = input(index).dims;
-  if (found.size() != rank) {
+  if (rank != kAnyRank && found.size() != rank) {
     fail(std::string(name) + " is " + text_of(found) + ", expected " + std::to_string(rank) +
          " dimensions");
   }

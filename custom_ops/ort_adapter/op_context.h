@@ -13,6 +13,7 @@
 namespace deltaport::ort {
 
 using Dims = std::vector<int64_t>;
+constexpr size_t kAnyRank = static_cast<size_t>(-1);
 
 // Throws std::runtime_error with ONNX Runtime's message if a call of it failed.
 void check(const Api& api, Status* status);
@@ -29,8 +30,9 @@ class OpContext {
 
   const Attributes& attributes;
 
-  // The size of each axis of an input. Throws std::invalid_argument unless it has `rank` axes.
-  Dims dims(size_t input, const char* name, size_t rank) const;
+  // The size of each axis of an input. Throws std::invalid_argument unless it has `rank` axes,
+  // where a rank is given.
+  Dims dims(size_t input, const char* name, size_t rank = kAnyRank) const;
 
   // The data of an input. Each throws std::invalid_argument unless the input is of that shape and,
   // for weights, of one of the three floating-point types.

@@ -54,6 +54,14 @@ inline float as_float(Float16 half) {
   return value;
 }
 
+template <class Element>
+inline Vec load_as_float_n(const Element* p, int n) {
+  if (n == Vec::width) return load_as_float(p);
+  Element part[Vec::width] = {};
+  for (int i = 0; i < n; ++i) part[i] = p[i];
+  return load_as_float(part);
+}
+
 // Calls body(c, n) for every vector of [0, size); n is Vec::width but for the last.
 template <class Body>
 inline void for_each_vector(int64_t size, Body body) {

@@ -61,6 +61,9 @@ inline __m128 halves(__m256 a, __m128 (*combine)(__m128, __m128)) {
 inline float sum(Vec a) {
   return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_add_ps(x, y); }));
 }
+inline void sum_each_of_4(const Vec a[4], float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = sum(a[i]);
+}
 inline float largest(Vec a) {
   return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); }));
 }

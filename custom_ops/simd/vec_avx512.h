@@ -41,8 +41,27 @@ inline Vec load_bf16(const BFloat16* p) {
 inline Vec load_fp16(const Float16* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-// The sum of the lanes, in an order that is always the same.
-inline float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
+// The sums of the lanes of four vectors, each always in the same order: lanes eight apart first,
+// then four, two and one.
+inline void sum_each_of_4(const Vec a[4], float* out) {
+  const auto halves = [](__m512 x, __m512 y) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));
+  };
+  const __m512 eights_ab = halves(a[0].v, a[1].v), eights_cd = halves(a[2].v, a[3].v);
+  __m512 x = _mm512_add_ps(_mm512_shuffle_f32x4(eights_ab, eights_cd, 0x88),
+                           _mm512_shuffle_f32x4(eights_ab, eights_cd, 0xDD));
+  x = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4E));
+  x = _mm512_add_ps(x, _mm512_permute_ps(x, 0xB1));
+  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, x)));
+}
+inline float sum(Vec a) {
+  __m512 x = _mm512_add_ps(a.v, _mm512_shuffle_f32x4(a.v, a.v, 0x4E));
+  x = _mm512_add_ps(x, _mm512_shuffle_f32x4(x, x, 0xB1));
+  x = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4E));
+  x = _mm512_add_ps(x, _mm512_permute_ps(x, 0xB1));
+  return _mm512_cvtss_f32(x);
+}
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 
 // out[j] holds p[4 * lane + j].

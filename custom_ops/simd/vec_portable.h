@@ -65,6 +65,9 @@ inline Vec load_fp16(const Float16* p) {
 }
 // The sum of the lanes, in an order that is always the same.
 inline float sum(Vec a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+inline void sum_each_of_4(const Vec a[4], float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = sum(a[i]);
+}
 inline float largest(Vec a) {
   const float x = a.v[0] > a.v[2] ? a.v[0] : a.v[2], y = a.v[1] > a.v[3] ? a.v[1] : a.v[3];
   return x > y ? x : y;

@@ -23,7 +23,7 @@ def make_case(
     read, given = widths
     return {
         "x": rng.normal(size=(B, T, read)).astype(np.float32),
-        "weight": (rng.normal(size=(read, given)) * read**-0.5).astype(dtype),
+        "weight": (rng.normal(size=(given, read)) * read**-0.5).astype(dtype),
     }
 
 
@@ -51,7 +51,7 @@ def test_the_product_is_not_rounded_to_the_weights_type(dtype: type) -> None:
     # In float16 these activations would overflow, and in bfloat16 all be 2^20.
     case = make_case(2, dtype=dtype)
     case["x"] = (2.0**20 + np.arange(case["x"].size, dtype=np.float32)).reshape(case["x"].shape)
-    case["weight"] = np.eye(12, 7, dtype=np.float32).astype(dtype)
+    case["weight"] = np.eye(7, 12, dtype=np.float32).astype(dtype)
     (y,) = run_op(LINEAR, case)
     assert_same_bits(y, case["x"][..., :7])
 

@@ -11,7 +11,7 @@ __all__ = ["linear"]
 
 def linear(x: Array, weight: Array) -> Doubles:
     """Return y [B,T,No]."""
-    y = np.zeros((*x.shape[:2], weight.shape[1]))
+    y = np.zeros((*x.shape[:2], weight.shape[0]))
     for token in np.ndindex(x.shape[:2]):
-        y[token] = doubles(x[token]) @ doubles(weight)
+        y[token] = doubles(x[token]) @ doubles(weight).T
     return y
