@@ -9,6 +9,7 @@
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/linear/linear.h"
 #include "kernels/parallel.h"
+#include "kernels/sparse_moe/sparse_moe.h"
 #include "kernels/swiglu/swiglu.h"
 
 // Every kernel's name and arguments, once: declaration, table and instantiation follow from it.
@@ -17,6 +18,7 @@
   X(causal_conv1d, CausalConv1dArgs)    \
   X(gated_delta_rule, GatedDeltaRuleArgs) \
   X(linear, LinearArgs)                 \
+  X(sparse_moe, SparseMoEArgs)          \
   X(swiglu, SwiGLUArgs)
 
 namespace deltaport {

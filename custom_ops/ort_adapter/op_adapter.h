@@ -33,6 +33,8 @@ OpDescription describe_causal_conv1d();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_linear();
+OpDescription describe_shared_expert_moe();
+OpDescription describe_sparse_moe();
 OpDescription describe_swiglu();
 
 }  // namespace deltaport::ort
