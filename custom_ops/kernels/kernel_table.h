@@ -6,6 +6,7 @@
 
 #include "kernels/add_rms_norm/add_rms_norm.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
+#include "kernels/gated_attention/gated_attention.h"
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/linear/linear.h"
 #include "kernels/parallel.h"
@@ -16,6 +17,7 @@
 #define DELTAPORT_FOR_EACH_KERNEL(X)    \
   X(add_rms_norm, AddRMSNormArgs)       \
   X(causal_conv1d, CausalConv1dArgs)    \
+  X(gated_attention, GatedAttentionArgs) \
   X(gated_delta_rule, GatedDeltaRuleArgs) \
   X(linear, LinearArgs)                 \
   X(sparse_moe, SparseMoEArgs)          \

@@ -30,6 +30,7 @@ struct OpAdapter : CustomOp {
 // The ops, one for each definition that has a kernel.
 OpDescription describe_add_rms_norm();
 OpDescription describe_causal_conv1d();
+OpDescription describe_gated_attention();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_linear();

@@ -22,6 +22,11 @@ inline Vec fnmadd(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)
 // NaN where b is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+// -infinity where column > position.
+inline Vec hide_beyond(Vec score, Vec column, Vec position) {
+  const __m256 beyond = _mm256_cmp_ps(column.v, position.v, _CMP_GT_OQ);
+  return {_mm256_blendv_ps(score.v, _mm256_set1_ps(-__builtin_inff()), beyond)};
+}
 inline Vec round(Vec a) {
   return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

@@ -22,6 +22,11 @@ inline Vec fnmadd(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)
 // NaN where b is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+// -infinity where column > position.
+inline Vec hide_beyond(Vec score, Vec column, Vec position) {
+  const __mmask16 beyond = _mm512_cmp_ps_mask(column.v, position.v, _CMP_GT_OQ);
+  return {_mm512_mask_blend_ps(beyond, score.v, _mm512_set1_ps(-__builtin_inff()))};
+}
 inline Vec round(Vec a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

@@ -26,6 +26,10 @@ inline Vec fnmadd(Vec a, Vec b, Vec c) { return {c.v - a.v * b.v}; }
 // NaN where b is NaN.
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+// -infinity where column > position.
+inline Vec hide_beyond(Vec score, Vec column, Vec position) {
+  return {column.v > position.v ? Vec::all(-__builtin_inff()).v : score.v};
+}
 // To the nearest whole number, for |a| < 2^22.
 inline Vec round(Vec a) {
   const Floats magic = Vec::all(12582912.0f).v;  // 1.5 * 2^23 leaves no bit for a fraction

@@ -15,56 +15,13 @@
 #include <initializer_list>
 
 #include "kernels/gated_delta_rule/token.h"
+#include "kernels/matmul/outer_tile.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int64_t kChunk = 32;                     // tokens of a chunk
-constexpr int kTile = Vec::registers == 32 ? 8 : 4;  // rows of sums held in registers
-constexpr int64_t kColumns = 2 * Vec::width;       // columns of a block of the state
-
-// kTile rows of two vectors: all products below are made of such tiles.
-struct Tile {
-  Vec sum[kTile][2];
-
-  // sum[r] += sum over j < n of left[j * left_stride + r] * right[j * right_stride]
-  void multiply_add(const float* left, int64_t left_stride, const float* right,
-                    int64_t right_stride, int64_t n) {
-    Vec total[kTile][2];
-#pragma GCC unroll 8
-    for (int r = 0; r < kTile; ++r) total[r][0] = sum[r][0], total[r][1] = sum[r][1];
-    for (int64_t j = 0; j < n; ++j) {
-      const Vec first = load(right + j * right_stride);
-      const Vec second = load(right + j * right_stride + Vec::width);
-#pragma GCC unroll 8
-      for (int r = 0; r < kTile; ++r) {
-        const Vec factor = Vec::all(left[j * left_stride + r]);
-        total[r][0] = fmadd(factor, first, total[r][0]);
-        total[r][1] = fmadd(factor, second, total[r][1]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kTile; ++r) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
-  }
-
-  // sum[r] = scale(r) * from[r * stride]
-  template <class Scale>
-  void load_scaled(const float* from, int64_t stride, Scale scale) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kTile; ++r) {
-      const Vec factor = Vec::all(scale(r));
-      sum[r][0] = factor * load(from + r * stride);
-      sum[r][1] = factor * load(from + r * stride + Vec::width);
-    }
-  }
-
-  void store_to(float* to, int64_t stride) const {
-#pragma GCC unroll 8
-    for (int r = 0; r < kTile; ++r) {
-      store(to + r * stride, sum[r][0]);
-      store(to + r * stride + Vec::width, sum[r][1]);
-    }
-  }
-};
+constexpr int kTile = OuterTile::rows;
+constexpr int64_t kColumns = OuterTile::columns;   // of a block of the state
 
 // What a chunk of one key head needs besides the state. All rows are padded with zeros.
 struct ChunkScratch {
@@ -132,7 +89,7 @@ inline void load_keys(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, in
   for (int64_t j = 0; j < n; j += kTile) {
     // Only what is not below the diagonal is ever used.
     for (int64_t i = j / kColumns * kColumns; i < n; i += kColumns) {
-      Tile kk{}, kq{};
+      OuterTile kk{}, kq{};
       kk.multiply_add(s.k_turned + j, kChunk, s.k_turned + i, kChunk, s.key_dim);
       kk.store_to(s.kk + j * kChunk + i, kChunk);
       kq.multiply_add(s.k_turned + j, kChunk, s.q_turned + i, kChunk, s.key_dim);
@@ -178,9 +135,9 @@ inline void load_decays(int64_t n, const ChunkScratch& s) {
 
 // u for tokens [i, i + kTile), given that of those before.
 inline void solve_tile(int64_t i, const ChunkScratch& s) {
-  Tile tile;
+  OuterTile tile;
   tile.load_scaled(s.u + i * kColumns, kColumns, [&](int r) { return s.beta[i + r]; });
-  Tile past;
+  OuterTile past;
   past.load_scaled(s.by_key + i * kColumns, kColumns,
                    [&](int r) { return s.beta[i + r] * s.gamma[i + r]; });
 #pragma GCC unroll 8
@@ -204,13 +161,13 @@ inline void solve_tile(int64_t i, const ChunkScratch& s) {
 // One block of columns through n tokens; v comes in as s.u, the read-out leaves in s.out.
 inline void run_block(int64_t n, const ChunkScratch& s, float* state) {
   for (int64_t i = 0; i < n; i += kTile) {
-    Tile tile{};
+    OuterTile tile{};
     tile.multiply_add(s.k_turned + i, kChunk, state, kColumns, s.key_dim);
     tile.store_to(s.by_key + i * kColumns, kColumns);
     solve_tile(i, s);
   }
   for (int64_t i = 0; i < n; i += kTile) {
-    Tile tile{};
+    OuterTile tile{};
     tile.multiply_add(s.q_turned + i, kChunk, state, kColumns, s.key_dim);
 #pragma GCC unroll 8
     for (int r = 0; r < kTile; ++r) {
@@ -230,7 +187,7 @@ inline void run_block(int64_t n, const ChunkScratch& s, float* state) {
   const Vec whole = Vec::all(s.gamma[n - 1]);
   for (int64_t i = 0; i < s.padded_key_dim(); i += kTile) {
     // The chunk's part is summed up first: added one by one, small parts would round away.
-    Tile tile{};
+    OuterTile tile{};
     tile.multiply_add(s.k + i, s.padded_key_dim(), s.u, kColumns, n);
 #pragma GCC unroll 8
     for (int r = 0; r < kTile; ++r) {
