@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck docs bench clean
+.PHONY: help setup demo test sanitize lint format typecheck docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,9 @@ REACHABLE := import sys, urllib.request as r; r.urlopen(sys.argv[1] + '/torch/',
 
 # torch first, so that the second command finds it there and does not choose a build of its own.
 # Of two builds of the pinned version pip takes the one with a local label: 2.13.0+cpu.
-$(READY): pyproject.toml constraints.txt CMakeLists.txt
+NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
 	$(PYTHON) -m venv $(VENV)
 	index='$(TORCH_INDEX)'; \
 	$(BIN)/python -c "$(REACHABLE)" "$$index" 2>/dev/null || index=; \
@@ -34,6 +36,17 @@ demo: $(READY) ## demo checkpoint -> engine -> text, perplexity, parity with tra
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The sanitizers' libraries must be there before Python is; what Python never frees is not of interest.
+SANITIZERS = $(foreach name,libasan libubsan libstdc++,$(shell $(CXX) -print-file-name=$(name).so))
+SANITIZE ?= not body and not memory
+
+sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan; fewer: SANITIZE=any_shape
+	cmake -S . -B build/sanitize -DDELTAPORT_SANITIZE=ON > /dev/null
+	cmake --build build/sanitize --parallel 2
+	DELTAPORT_KERNELS=$(CURDIR)/build/sanitize/custom_ops/ort_kernels.so \
+	  LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	  $(BIN)/python -m pytest tests/kernels -q -k '$(SANITIZE)'
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

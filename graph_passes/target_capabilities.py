@@ -36,10 +36,10 @@ TARGETS = {
         ),
         TargetCapabilities(
             name="ort-cpu",
-            summary="coarse ops for kernels of deltaport in onnxruntime on CPUs; standard ONNX "
-            "bodies where there is none",
+            summary="deltaport's own kernels in onnxruntime 1.24 or newer, on CPUs; computes "
+            "in fp32",
             ragged=True,
-            lowering="attach-function-bodies",
+            lowering="lower-to-linear,attach-function-bodies",
         ),
         TargetCapabilities(
             name="ort-cuda",

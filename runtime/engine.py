@@ -18,6 +18,7 @@ from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.errors import EngineError
 from deltaport.package import Manifest, open_package
 from deltaport.runtime.arguments import integer
+from deltaport.runtime.kernel_library import register_kernels
 from deltaport.threads import most_threads
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ Device = Literal["cpu", "cuda"]
 
 _FOR_CUDA = {"ort-cuda"}
 """Targets whose engines belong on a GPU."""
+_WITH_KERNELS = {"ort-cpu"}
+"""Targets whose engines run the custom ops by our native kernels."""
 _TENSOR_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"} | {
     "float16": "tensor(float16)",
     "bfloat16": "tensor(bfloat16)",
@@ -148,6 +151,8 @@ def open_decoder(
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if manifest.target in _WITH_KERNELS:
+        register_kernels(options)
     if weights is not None:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights)

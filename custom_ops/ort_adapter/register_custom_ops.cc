@@ -33,7 +33,21 @@ CustomOpDomain* the_domain(const Api& api) {
 
 }  // namespace deltaport::ort
 
-extern "C" __attribute__((visibility("default"))) deltaport::ort::Status* RegisterCustomOps(
+#define DELTAPORT_EXPORT extern "C" __attribute__((visibility("default")))
+
+// The instruction sets this machine has kernels for, best first, separated by commas.
+DELTAPORT_EXPORT const char* deltaport_supported_isas() {
+  static const std::string names = [] {
+    std::string joined;
+    for (const std::string& name : deltaport::supported_isas()) {
+      joined += (joined.empty() ? "" : ",") + name;
+    }
+    return joined;
+  }();
+  return names.c_str();
+}
+
+DELTAPORT_EXPORT deltaport::ort::Status* RegisterCustomOps(
     deltaport::ort::SessionOptions* options, const deltaport::ort::ApiBase* base) {
   using namespace deltaport::ort;
   const void* table = base->get_api(kApiVersion);

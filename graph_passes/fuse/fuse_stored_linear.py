@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.recipes.transposed_recipe import transposed
 from deltaport.graph_passes.rewriting import (
     is_op,
     new_node,
@@ -15,6 +16,7 @@ from deltaport.graph_passes.rewriting import (
     producer,
     recipe_of,
     replace,
+    set_recipe,
     used_once,
 )
 
@@ -27,10 +29,11 @@ _NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 class FuseStoredLinear(GraphPass):
     """Let the op that multiplies read the weight as it is stored.
 
-    1. ``MatMul(x, Cast(w))``   becomes  ``Linear(x, w)``   for float32 x and half-precision w
+    1. ``MatMul(x, Cast(w))``   becomes  ``Linear(x, w)``   for float32 x and half-precision w,
+       with ``w`` turned by its recipe: ``Linear`` reads one row for each output
 
     so that a kernel needs no wider copy of the weight. Left alone are weights that are no matrix,
-    and those whose cast others read too.
+    and those that others read too, themselves or their cast.
     """
 
     name = "fuse-stored-linear"
@@ -55,9 +58,10 @@ class FuseStoredLinear(GraphPass):
             return False
         if weight.dtype not in _NARROW or wide.dtype != ir.DataType.FLOAT:
             return False
-        if not used_once(wide):
+        if not used_once(wide) or not used_once(weight):
             return False
 
+        set_recipe(weight, transposed(recipe, (1, 0)))
         result = new_value("linear", None, None)
         linear = new_node("Linear", [x, weight], [result], domain=DOMAIN)
         replace((cast, node), [linear], {node.outputs[0]: result}, at=node)

@@ -30,8 +30,8 @@ from deltaport.custom_ops.definitions import (
     DOMAIN_VERSION,
     OpDefinition,
 )
-from deltaport.custom_ops.kernel_library import register_kernels
 from deltaport.numerics import Quantity, relative_error, tolerance
+from deltaport.runtime.kernel_library import ISA_VARIABLE, register_kernels
 from tests.kernels.kernel_invariants import STATES, assert_same_bits, run_every_way
 from tests.oracles import Array
 
@@ -182,7 +182,7 @@ def _session(model: bytes, optimized: bool, threads: int = 2) -> onnxruntime.Inf
         # Memory of its own for every tensor, so that a sanitizer sees what lies beside it.
         options.enable_cpu_mem_arena = False
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DELTAPORT_ISA", _implementation)
+            patch.setenv(ISA_VARIABLE, _implementation)
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -11,6 +11,7 @@ import pytest
 from deltaport.exporter.export import StorageDtype, export_checkpoint
 from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime import Engine
+from deltaport.runtime.kernel_library import ISA_VARIABLE, supported_isas
 from tests.checkpoints import save_checkpoint
 from tests.parity.cases import CASES, Case
 from tests.parity.oracle import Oracle, Reference
@@ -55,6 +56,7 @@ class Subject:
 
     original: Original
     target: str
+    label: str
     dtype: StorageDtype
     engine: Engine
 
@@ -67,16 +69,31 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Original(case, checkpoint, Oracle(checkpoint))
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+def _subjects() -> list[tuple[str, str | None]]:
+    """Every target, and where our kernels run it every instruction set they are compiled for."""
+    of_kernels = [("ort-cpu", isa) for isa in supported_isas()]
+    others = [(target, None) for target in TARGETS if target != "ort-cpu"]
+    return sorted([*of_kernels, *others], key=lambda subject: list(TARGETS).index(subject[0]))
+
+
+def _label(target: str, isa: str | None) -> str:
+    return target if isa is None else f"{target} {isa}"
+
+
+@pytest.fixture(scope="session", params=_subjects(), ids=lambda subject: _label(*subject))
 def subject(
     request: pytest.FixtureRequest, original: Original, tmp_path_factory: pytest.TempPathFactory
 ) -> Subject:
-    target: str = request.param
-    folder = tmp_path_factory.mktemp("engine") / target
+    target, isa = request.param
+    folder = tmp_path_factory.mktemp("engine") / _label(target, isa).replace(" ", "-")
     # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
     dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
     export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
-    return Subject(original, target, dtype, Engine.open(folder, threads=2))
+    with pytest.MonkeyPatch.context() as patch:
+        if isa is not None:
+            patch.setenv(ISA_VARIABLE, isa)
+        engine = Engine.open(folder, threads=2)
+    return Subject(original, target, _label(target, isa), dtype, engine)
 
 
 @pytest.fixture
@@ -88,7 +105,8 @@ def report(request: pytest.FixtureRequest) -> list[Row]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    names, targets = [case.name for case in CASES], list(TARGETS)
+    names = [case.name for case in CASES]
+    targets = [_label(*subject) for subject in _subjects()]
     rows = sorted(
         config.stash.get(TABLE, []),
         key=lambda row: (names.index(row[0]), targets.index(row[1])),

@@ -50,7 +50,7 @@ def test_engine_agrees_with_transformers(
     report.append(
         (
             subject.original.case.name,
-            subject.target,
+            subject.label,
             *(f"{worst[kind]:.1e}" for kind in ("logits", "conv", "recurrent", "kv")),
             f"{matched} x {GREEDY_TOKENS} equal",
             f"{min(reference.margin for reference in references):.1e}",

@@ -29,7 +29,7 @@ def test_a_cast_weight_is_read_as_it_is(half: str) -> None:
     check_rewrite(
         FuseStoredLinear(),
         graph(CAST, MATMUL, half=half),
-        f"""w [4, 6] = w:{half}[4,6]
+        f"""w [6, 4] = transpose(w:{half}[4,6], perm=(1, 0))
         y = ai.deltaport.Linear(x, w)""",
         weights(half),
     )
@@ -51,6 +51,8 @@ REFUSALS = {
         header=HEADER.replace("float[", "bfloat16[")),
     "cast to something else than x": graph("c = Cast<to = 11>(w)", MATMUL,
         header=HEADER.replace("<float", "<double")),
+    "the weight is read elsewhere": graph(CAST, MATMUL, "z = Identity(w)",
+        header=HEADER.replace("=> (", "=> (bfloat16[4,6] z, ")),
     "no cast": graph("c = Identity(w)", MATMUL),
 }  # fmt: skip
 

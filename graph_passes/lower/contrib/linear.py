@@ -9,7 +9,8 @@ __all__ = ["expansion"]
 
 TEXT = """
     wide = Cast<to = 1>(weight)
-    y = MatMul(x, wide)
+    turned = Transpose<perm = [1, 0]>(wide)
+    y = MatMul(x, turned)
 """
 
 

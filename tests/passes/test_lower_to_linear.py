@@ -1,0 +1,67 @@
+"""A product with a weight becomes the op our kernel runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deltaport.graph_passes.lower.lower_to_linear import LowerToLinear
+from deltaport.graph_passes.recipes.recipe import Source
+from tests.passes.rewrite_check import check_refusal, check_rewrite, check_same_results
+
+HEADER = "g (float[B,T,4] x, float[4,6] w) => (float[B,T,6] y)"
+TURNED = "g (float[B,T,4] x, float[6,4] w) => (float[B,T,6] y) <float[4,6] t>"
+MATMUL, TRANSPOSE = "y = MatMul(x, w)", "t = Transpose<perm = [1, 0]>(w)"
+
+
+def graph(*nodes: str, header: str = HEADER) -> str:
+    return header + "{\n" + "\n".join(nodes) + "\n}"
+
+
+def weights(*shape: int) -> dict[str, Source]:
+    return {"w": Source("w", shape or (4, 6), np.dtype(np.float32))}
+
+
+GRAPHS = {
+    "as it is stored": (graph(TRANSPOSE, "y = MatMul(x, t)", header=TURNED), (6, 4)),
+    "turned": (graph(MATMUL), (4, 6)),
+}
+
+
+def test_a_turned_weight_is_read_as_it_is_stored() -> None:
+    check_rewrite(
+        LowerToLinear(),
+        GRAPHS["as it is stored"][0],
+        """w [6, 4] = w:float32[6,4]
+        y = ai.deltaport.Linear(x, w)""",
+        weights(6, 4),
+    )
+
+
+def test_a_weight_is_turned_by_its_recipe() -> None:
+    check_rewrite(
+        LowerToLinear(),
+        GRAPHS["turned"][0],
+        """w [6, 4] = transpose(w:float32[4,6], perm=(1, 0))
+        y = ai.deltaport.Linear(x, w)""",
+        weights(),
+    )
+
+
+@pytest.mark.parametrize(("text", "shape"), GRAPHS.values(), ids=GRAPHS)
+def test_it_computes_the_same(text: str, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(4).standard_normal((2, 5, 4), np.float32)
+    check_same_results(LowerToLinear(), text, weights(*shape), {"x": x})
+
+
+REFUSALS = {
+    "another op": graph("y = Gemm(x, w)"),
+    "the weight is read elsewhere": graph(MATMUL, "z = Identity(w)",
+        header=HEADER.replace("=> (", "=> (float[4,6] z, ")),
+    "the weight is on the left": graph("y = MatMul(w, x)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", REFUSALS.values(), ids=REFUSALS)
+def test_left_alone(text: str) -> None:
+    check_refusal(LowerToLinear(), text, weights())
