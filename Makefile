@@ -68,6 +68,7 @@ docs: $(READY) ## regenerate the pages that are made from code
 
 bench: $(READY) ## measure what the documentation claims
 	$(BIN)/python -m benchmarks.export_memory
+	$(BIN)/python -m benchmarks.kernels
 
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

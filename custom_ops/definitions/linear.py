@@ -6,8 +6,7 @@ __all__ = ["LINEAR"]
 
 DOC = """\
     y = x weight^T
-computed in float32, however the weight is stored. (MatMul wants both of one type.) x may have
-any number of dimensions before the last.
+computed in float32, however the weight is stored. (MatMul wants both of one type.)
 Tokens do not mix: what a padded token holds stays its own.
 """
 

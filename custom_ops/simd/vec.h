@@ -81,8 +81,10 @@ inline void store_n(float* p, Vec x, int n) {
 
 // Asks for memory that will be used soon. Inlined always, for GCC drops the call of a function that
 // does nothing else.
-__attribute__((always_inline)) inline void prefetch(const float* from, int64_t floats) {
-  for (int64_t c = 0; c < floats; c += 16) __builtin_prefetch(from + c, 0, 2);
+template <class Element>
+__attribute__((always_inline)) inline void prefetch(const Element* from, int64_t elements) {
+  constexpr int64_t kLine = 64 / sizeof(Element);
+  for (int64_t c = 0; c < elements; c += kLine) __builtin_prefetch(from + c, 0, 2);
 }
 
 inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -51,9 +51,9 @@ inline Vec load(const float* p) {
 inline void store(float* p, Vec a) { memcpy(p, &a.v, sizeof a.v); }
 // The first n lanes, the others 0; memory behind them is not touched.
 inline Vec load_partial(const float* p, int n) {
-  Vec a = Vec::zero();
-  for (int i = 0; i < n; ++i) a.v[i] = p[i];
-  return a;
+  float lanes[Vec::width] = {};
+  for (int i = 0; i < n && i < Vec::width; ++i) lanes[i] = p[i];
+  return load(lanes);
 }
 inline void store_partial(float* p, Vec a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];

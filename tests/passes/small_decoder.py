@@ -19,20 +19,21 @@ EMBEDDING = "table"
 MATRICES = {
     EMBEDDING: (20, 16),
     "taps": (40, 4),
-    "w_in": (16, 68),
-    "w_out": (24, 16),
-    "router": (16, 4),
+    "w_in": (68, 16),
+    "w_out": (16, 24),
+    "router": (4, 16),
     "experts_in": (4, 24, 16),
     "experts_out": (4, 16, 12),
     "share": (1, 16),
     "shared_in": (20, 16),
     "shared_out": (16, 10),
-    "w_qkv": (16, 64),
+    "w_qkv": (64, 16),
     "w_o": (16, 16),
-    "w_up": (16, 24),
-    "w_down": (12, 16),
+    "w_up": (24, 16),
+    "w_down": (16, 12),
 }
 """Weights stored in the dtype of matrices."""
+OF_LINEAR = {"w_in", "w_out", "router", "w_qkv", "w_o", "w_up", "w_down"}
 VECTORS = {
     **dict.fromkeys(("norm_0", "norm_1", "norm_2", "norm_3", "norm_4"), (16,)),
     **dict.fromkeys(("q_norm", "k_norm"), (8,)),
@@ -102,11 +103,18 @@ def weights_of(dtype: np.dtype[Any]) -> dict[str, Array]:
     """All weights, matrices in ``dtype``; of sizes that keep activations near 1."""
     rng = np.random.default_rng(7)
     arrays = {
-        name: (rng.normal(size=shape) * shape[-1] ** -0.5).astype(dtype)
+        name: _matrix(rng, shape, turned=name in OF_LINEAR).astype(dtype)
         for name, shape in MATRICES.items()
     }
     vectors = {name: rng.normal(size=shape) / 8 + 1 for name, shape in VECTORS.items()}
     return arrays | {name: vector.astype(np.float32) for name, vector in vectors.items()}
+
+
+def _matrix(rng: np.random.Generator, shape: tuple[int, ...], *, turned: bool) -> Array:
+    if turned:
+        return _matrix(rng, shape[::-1], turned=False).T
+    matrix: Array = rng.normal(size=shape) * shape[-1] ** -0.5
+    return matrix
 
 
 def small_decoder(arrays: dict[str, Array]) -> ir.Model:

@@ -206,5 +206,5 @@ def test_the_rest() -> None:
     check_steps(ADD_RMS_NORM, iter([sums]), {"norm_eps": 1e-5}, weights=["scale"])
     check_steps(SWIGLU, iter([{"gate_up": 4 * draw(1, 5, 24)}]), {})
     for stored in (np.float16, ml_dtypes.bfloat16):
-        product = {"x": draw(1, 5, 24), "weight": draw(24, 7).astype(stored)}
+        product = {"x": draw(1, 5, 24), "weight": draw(7, 24).astype(stored)}
         check_steps(LINEAR, iter([product]), {}, weights=["weight"])

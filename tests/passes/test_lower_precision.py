@@ -168,7 +168,7 @@ def narrowed(text: str, *weights: Source) -> list[str]:
 
 def test_products_are_half_whoever_reads_them() -> None:
     lines = narrowed(
-        """g (int64[batch,tokens] ids, float16[9,8] t, float16[8,12] wq, float16[8,1] wa,
+        """g (int64[batch,tokens] ids, float16[9,8] t, float16[12,8] wq, float16[1,8] wa,
             float[batch,tokens,1] b, float[1] A, float[1] d, float[batch,1,4,4] s, int64[batch] n)
             => (float[batch,tokens,4] o, float[batch,1,4,4] s1)
             <float16[batch,tokens,8] row, float[batch,tokens,8] x, float[batch,tokens,12] q,
@@ -180,8 +180,8 @@ def test_products_are_half_whoever_reads_them() -> None:
             a = ai.deltaport.Linear(x, wa)
             o, s1 = ai.deltaport.GatedDeltaRule(q, a, b, A, d, s, n)
         }""",
-        *(half_weight(name, *shape) for name, shape in (("t", (9, 8)), ("wq", (8, 12)))),
-        half_weight("wa", 8, 1),
+        *(half_weight(name, *shape) for name, shape in (("t", (9, 8)), ("wq", (12, 8)))),
+        half_weight("wa", 1, 8),
     )
     made = [line for line in lines if "MatMul(" in line or "Gather(" in line or "Cast(" in line]
     assert made == [

@@ -266,10 +266,10 @@ def test_swiglu() -> None:
 
 
 def test_linear() -> None:
-    text = """g (float[batch,tokens,4] x, float16[4,3] w) => (float[batch,tokens,3] y)
+    text = """g (float[batch,tokens,4] x, float16[3,4] w) => (float[batch,tokens,3] y)
         { y = ai.deltaport.Linear(x, w) }"""
-    assert shown(lower(text, [Source("w", (4, 3), np.dtype(np.float16))])) == lines(
-        """w [4, 3] = w:float16[4,3]
+    assert shown(lower(text, [Source("w", (3, 4), np.dtype(np.float16))])) == lines(
+        """w [4, 3] = transpose(w:float16[3,4], perm=(1, 0))
         y.wide = Cast(w) to=1
         y = MatMul(x, y.wide)"""
     )

@@ -22,6 +22,13 @@ def weights(*shape: int) -> dict[str, Source]:
     return {"w": Source("w", shape or (4, 6), np.dtype(np.float32))}
 
 
+LOGITS = "g (float[R,4] x, KIND[6,4] w) => (float[R,6] y)"
+GEMM = graph("y = Gemm<transB = 1>(x, w)", header=LOGITS.replace("KIND", "float"))
+STORED_GEMM = graph(
+    "c = Cast<to = 1>(w)",
+    "y = Gemm<transB = 1>(x, c)",
+    header=LOGITS.replace("KIND", "float16") + " <float[6,4] c>",
+)
 GRAPHS = {
     "as it is stored": (graph(TRANSPOSE, "y = MatMul(x, t)", header=TURNED), (6, 4)),
     "turned": (graph(MATMUL), (4, 6)),
@@ -54,14 +61,39 @@ def test_it_computes_the_same(text: str, shape: tuple[int, int]) -> None:
     check_same_results(LowerToLinear(), text, weights(*shape), {"x": x})
 
 
+@pytest.mark.parametrize(("text", "kind"), [(GEMM, "float32"), (STORED_GEMM, "float16")])
+def test_logits(text: str, kind: str) -> None:
+    stored = {"w": Source("w", (6, 4), np.dtype(kind))}
+    check_rewrite(
+        LowerToLinear(),
+        text,
+        f"""w [6, 4] = w:{kind}[6,4]
+        rows = Unsqueeze(x, const.int64.1.0)
+        linear = ai.deltaport.Linear(rows, w)
+        y = Squeeze(linear, const.int64.1.0)""",
+        stored,
+    )
+    x = np.random.default_rng(4).standard_normal((5, 4), np.float32)
+    check_same_results(LowerToLinear(), text, stored, {"x": x})
+
+
+ROWS = "g (float[R,4] x, float[6,4] w) => (float[R,6] y)"
 REFUSALS = {
-    "another op": graph("y = Gemm(x, w)"),
-    "the weight is read elsewhere": graph(MATMUL, "z = Identity(w)",
-        header=HEADER.replace("=> (", "=> (float[4,6] z, ")),
-    "the weight is on the left": graph("y = MatMul(w, x)"),
+    "a weight the other way round": (graph("y = Gemm(x, w)",
+        header="g (float[R,4] x, float[4,6] w) => (float[R,6] y)"), (4, 6)),
+    "the weight is read elsewhere": (graph(MATMUL, "z = Identity(w)",
+        header=HEADER.replace("=> (", "=> (float[4,6] z, ")), (4, 6)),
+    "the weight is on the left": (graph("y = MatMul(w, x)"), (4, 6)),
+    "no weight": (graph("y = MatMul(x, z)",
+        header=HEADER.replace("float[4,6] w", "float[4,6] w, float[4,6] z")), (4, 6)),
+    "transposed activations": (graph("y = Gemm<transA = 1, transB = 1>(x, w)",
+        header=ROWS.replace("[R,4]", "[4,R]")), (6, 4)),
+    "a sum": (graph("y = Gemm<transB = 1>(x, w, c)",
+        header=ROWS.replace("w)", "w, float[6] c)")), (6, 4)),
+    "scaled": (graph("y = Gemm<transB = 1, alpha = 2.0>(x, w)", header=ROWS), (6, 4)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", REFUSALS.values(), ids=REFUSALS)
-def test_left_alone(text: str) -> None:
-    check_refusal(LowerToLinear(), text, weights())
+@pytest.mark.parametrize(("text", "shape"), REFUSALS.values(), ids=REFUSALS)
+def test_left_alone(text: str, shape: tuple[int, int]) -> None:
+    check_refusal(LowerToLinear(), text, weights(*shape))

@@ -64,7 +64,13 @@ inline void many_tokens_product(int64_t tokens, int64_t width, const float* toke
     const auto row = [&](int r) { return n + r < rows ? w + (n + r) * width : nullptr; };
     pack_panel<kTileRows>(width, row, row_panel);
     const int here = static_cast<int>(min_of(kTileRows, rows - n));
+    // The next rows come while these are multiplied: packing alone would wait for memory.
+    const Element* next = w + (n + kTileRows) * width;
+    const int64_t coming = min_of(kTileRows, max_of(rows - n - kTileRows, 0)) * width;
+    const int64_t share = round_up(coming * kTileTokens / tokens + 1, 64);
     for (int64_t m = 0; m < tokens; m += kTileTokens) {
+      const int64_t at = m / kTileTokens * share;
+      prefetch(next + at, max_of(min_of(share, coming - at), 0));
       packed_tile(vectors, token_panel + m * vectors * Vec::width, row_panel, out);
       const int these = static_cast<int>(min_of(kTileTokens, tokens - m));
       for (int r = 0; r < these; ++r) {

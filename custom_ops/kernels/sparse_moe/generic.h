@@ -26,30 +26,39 @@ inline Expert expert_at(const SparseMoEArgs& args, int64_t e) {
           offset(args.down, e * args.hidden * args.inner), args.inner};
 }
 
-// Rows [begin, begin + rows) of `weights` times the tokens that token(m) finds.
-template <class TokenAt, class Put>
-inline void multiply(const Weights& weights, int64_t width, int64_t begin, int64_t rows,
-                     int64_t tokens, TokenAt token, const float* panel, float* row_panel, Put put) {
-  visit(weights, [&](auto* data) {
-    const auto* w = data + begin * width;
+// Tokens as the products want them: in a panel where there are many, else one after another.
+struct Gathered {
+  int64_t tokens, width;
+  float* data;
+  float* row_panel;
+
+  static int64_t size(int64_t tokens, int64_t width) {
+    return token_panel_size(tokens, width) + row_panel_size(width);
+  }
+  template <class TokenAt>
+  Gathered(int64_t tokens, int64_t width, TokenAt token, float* memory)
+      : tokens(tokens), width(width), data(memory),
+        row_panel(memory + token_panel_size(tokens, width)) {
     if (tokens > kFewTokens) {
-      many_tokens_product(tokens, width, panel, w, rows, row_panel, put);
-      return;
+      pack_tokens(tokens, width, token, data);
+    } else {
+      for (int64_t m = 0; m < tokens; ++m) copy_floats(data + m * width, token(m), width);
     }
-    // Few tokens may lie anywhere: each distance between them is its own product.
-    const bool evenly = tokens < 3 || token(2) - token(1) == token(1) - token(0);
-    const bool all = evenly && (tokens < 4 || token(3) - token(2) == token(1) - token(0));
-    if (all) {
-      const int64_t stride = tokens > 1 ? token(1) - token(0) : 0;
-      few_tokens_product(tokens, width, token(0), stride, w, rows, put);
-      return;
-    }
-    for (int64_t m = 0; m < tokens; ++m) {
-      few_tokens_product(1, width, token(m), 0, w, rows,
-                         [&](int64_t, int64_t n, float y) { put(m, n, y); });
-    }
-  });
-}
+  }
+
+  // put(m, n, y) for rows [begin, begin + rows) of `weights`.
+  template <class Put>
+  void multiply(const Weights& weights, int64_t begin, int64_t rows, Put put) const {
+    visit(weights, [&](auto* elements) {
+      const auto* w = elements + begin * width;
+      if (tokens > kFewTokens) {
+        many_tokens_product(tokens, width, data, w, rows, row_panel, put);
+      } else {
+        few_tokens_product(tokens, width, data, width, w, rows, put);
+      }
+    });
+  }
+};
 
 // What the tasks of a block share. Pairs of the shared expert have inner activations of another
 // width than the others, and come last.
@@ -70,18 +79,15 @@ inline void expert_inner(const MoEBlock& block, int64_t e, int64_t begin, int64_
   const auto token = [&](int64_t m) {
     return args.x + block.dispatch.pair_token[first + m] * args.hidden;
   };
-  const int64_t panel_size = tokens > kFewTokens ? token_panel_size(tokens, args.hidden) : 0;
-  float* panel = thread_scratch(panel_size + row_panel_size(args.hidden) + 2 * tokens * rows);
-  float* row_panel = panel + panel_size;
-  float* gate = row_panel + row_panel_size(args.hidden);
+  const int64_t size = Gathered::size(tokens, args.hidden);
+  float* gate = thread_scratch(size + 2 * tokens * rows) + size;
   float* up = gate + tokens * rows;
-  if (panel_size > 0) pack_tokens(tokens, args.hidden, token, panel);
+  const Gathered gathered(tokens, args.hidden, token, gate - size);
   const auto put_to = [&](float* to) {
     return [=](int64_t m, int64_t n, float y) { to[m * rows + n] = y; };
   };
-  multiply(expert.gate_up, args.hidden, begin, rows, tokens, token, panel, row_panel, put_to(gate));
-  multiply(expert.gate_up, args.hidden, expert.inner + begin, rows, tokens, token, panel,
-           row_panel, put_to(up));
+  gathered.multiply(expert.gate_up, begin, rows, put_to(gate));
+  gathered.multiply(expert.gate_up, expert.inner + begin, rows, put_to(up));
   float* inner = block.inner_of(e) + begin;
   for (int64_t m = 0; m < tokens; ++m) {
     swiglu_token(gate + m * rows, up + m * rows, rows, inner + m * expert.inner);
@@ -95,12 +101,11 @@ inline void expert_out(const MoEBlock& block, int64_t e, int64_t begin, int64_t 
   const int64_t first = block.dispatch.first[e], tokens = block.dispatch.first[e + 1] - first;
   const float* inner = block.inner_of(e);
   const auto token = [&](int64_t m) { return inner + m * expert.inner; };
-  const int64_t panel_size = tokens > kFewTokens ? token_panel_size(tokens, expert.inner) : 0;
-  float* panel = thread_scratch(panel_size + row_panel_size(expert.inner));
-  if (panel_size > 0) pack_tokens(tokens, expert.inner, token, panel);
+  float* memory = thread_scratch(Gathered::size(tokens, expert.inner));
+  const Gathered gathered(tokens, expert.inner, token, memory);
   float* out = block.out + first * args.hidden + begin;
-  multiply(expert.down, expert.inner, begin, rows, tokens, token, panel, panel + panel_size,
-           [&](int64_t m, int64_t n, float y) { out[m * args.hidden + n] = y; });
+  gathered.multiply(expert.down, begin, rows,
+                    [&](int64_t m, int64_t n, float y) { out[m * args.hidden + n] = y; });
 }
 
 // y of token t: the weighted outputs of its pairs.
@@ -119,19 +124,23 @@ inline void combine_token(const MoEBlock& block, int64_t t) {
 }
 
 // body(e, begin, rows) for all rows of every expert that has a token, a share of them per task.
-// rows_of(e) says how many there are.
+// rows_of(e) says how many there are. Many tasks keep many threads busy, but each gathers tokens.
 template <class RowsOf, class Body>
-inline void for_each_share(const MoEBlock& block, int64_t rows_per_task, const Parallel& parallel,
-                           RowsOf rows_of, Body body) {
+inline void for_each_share(const MoEBlock& block, const Parallel& parallel, RowsOf rows_of,
+                           Body body) {
+  constexpr int64_t kTasks = 48, kLeastRows = 8 * kTileRows;
   const Dispatch& d = block.dispatch;
   const int64_t experts = block.args.experts + 1;
+  int64_t all_rows = 0;
+  for (int64_t e = 0; e < experts; ++e) all_rows += d.first[e + 1] > d.first[e] ? rows_of(e) : 0;
+  const int64_t rows_per_task = max_of(round_up(all_rows / kTasks + 1, kTileRows), kLeastRows);
   SharedBuffer begins(experts + 1);  // the first task of each expert
   int32_t* begin = begins.ints();
   begin[0] = 0;
   for (int64_t e = 0; e < experts; ++e) {
     const bool used = d.first[e + 1] > d.first[e];
-    begin[e + 1] =
-        begin[e] + (used ? static_cast<int32_t>(round_up(rows_of(e), rows_per_task) / rows_per_task) : 0);
+    const int64_t shares = used ? round_up(rows_of(e), rows_per_task) / rows_per_task : 0;
+    begin[e + 1] = begin[e] + static_cast<int32_t>(shares);
   }
   parallel(begin[experts], [&](size_t i) {
     int64_t e = 0;
@@ -143,13 +152,10 @@ inline void for_each_share(const MoEBlock& block, int64_t rows_per_task, const P
 
 inline void run_experts(const MoEBlock& block, const Parallel& parallel) {
   const SparseMoEArgs& args = block.args;
-  // Few tokens: small tasks, as weights are all there is to read. Many: packing tokens should pay.
-  const bool few = block.dispatch.tokens <= 2 * kFewTokens;
-  const auto inner_of = [&](int64_t e) { return e == args.experts ? args.shared_inner : args.inner; };
-  for_each_share(block, few ? 10 * kTileRows : 32 * kTileRows, parallel, inner_of,
+  for_each_share(block, parallel,
+                 [&](int64_t e) { return e == args.experts ? args.shared_inner : args.inner; },
                  [&](int64_t e, int64_t n, int64_t rows) { expert_inner(block, e, n, rows); });
-  for_each_share(block, few ? 40 * kTileRows : 128 * kTileRows, parallel,
-                 [&](int64_t) { return args.hidden; },
+  for_each_share(block, parallel, [&](int64_t) { return args.hidden; },
                  [&](int64_t e, int64_t n, int64_t rows) { expert_out(block, e, n, rows); });
   constexpr int64_t kTokens = 16;  // of a task
   const int64_t tokens = block.dispatch.tokens;

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from deltaport.graph_passes.lower.contrib.call import Call
 from deltaport.graph_passes.lower.contrib.expansion import Expansion
+from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
 __all__ = ["expansion"]
 
 TEXT = """
-    wide = Cast<to = 1>(weight)
-    turned = Transpose<perm = [1, 0]>(wide)
-    y = MatMul(x, turned)
+    wide = Cast<to = 1>(turned)
+    y = MatMul(x, wide)
 """
 
 
 def expansion(call: Call) -> Expansion:
     """Where activations are half precision too, ``lower-precision`` takes the cast away again."""
-    del call
-    return Expansion(TEXT)
+    turned = call.laid_out("weight", transposed(call.recipe("weight"), (1, 0)), "transposed")
+    return Expansion(TEXT, {"turned": turned})
