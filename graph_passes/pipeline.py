@@ -88,6 +88,6 @@ def default_pipeline(target: TargetCapabilities) -> Pipeline:
         "eliminate-dead-code",
         target.lowering,
         CHECK,
-        "verify-in-place-safety",
+        f"verify-in-place-safety{'{kernels=true}' if target.kernels else ''}",
     )
     return parse_pipeline(",".join(parts))

@@ -16,6 +16,7 @@ class TargetCapabilities:
     ``ragged``: the rows of a step may have any number of tokens each. Elsewhere a step of more
     than one token runs a single sequence, without padding, and one of a token each runs no
     sequence that has none.
+    ``kernels``: our ops are run by our kernels, never by their bodies.
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     """
 
@@ -23,6 +24,7 @@ class TargetCapabilities:
     summary: str
     ragged: bool
     lowering: str
+    kernels: bool = False
 
 
 TARGETS = {
@@ -39,7 +41,8 @@ TARGETS = {
             summary="deltaport's own kernels in onnxruntime 1.24 or newer, on CPUs; computes "
             "in fp32",
             ragged=True,
-            lowering="lower-to-linear,attach-function-bodies",
+            lowering="lower-to-linear,attach-function-bodies,update-state-in-place",
+            kernels=True,
         ),
         TargetCapabilities(
             name="ort-cuda",

@@ -68,5 +68,6 @@ CAUSAL_CONV1D = OpDefinition(
         Port("y", "float", "B,T,C", "activated convolution, 0 where padded"),
         Port("new_state", "float", "B,K-1,C", "the last K-1 inputs after the row's real tokens"),
     ),
+    in_place=(("state", "new_state"),),
     body=BODY,
 )

@@ -147,6 +147,7 @@ GATED_ATTENTION = OpDefinition(
         Port("present_key", "float", "B,Hkv,capacity,D", "key cache with the new tokens"),
         Port("present_value", "float", "B,Hkv,capacity,D", "value cache with the new tokens"),
     ),
+    in_place=(("past_key", "present_key"), ("past_value", "present_value")),
     body=BODY,
     attributes={
         "scale": Attribute("float", "what scores are multiplied by; D^-0.5 in the model"),

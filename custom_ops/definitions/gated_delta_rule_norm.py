@@ -47,6 +47,7 @@ GATED_DELTA_RULE_NORM = OpDefinition(
         *(RULE_INPUTS[name] for name in ("state", "lengths")),
     ),
     outputs=(Port("o", "float", "B,T,Hv*Dv", "normed and gated, 0 where padded"), NEW_STATE),
+    in_place=(("state", "new_state"),),
     body=BODY,
     attributes={
         "norm_eps": NORM_EPS,

@@ -77,7 +77,8 @@ class OpDefinition:
 
     ``body`` is ONNX textual syntax. It is at once the specification in executable form, the
     fallback where no kernel of ours is loaded, and the oracle kernels are tested against.
-    ``attributes`` are by name.
+    ``attributes`` are by name. ``in_place`` are the inputs, each with the output it becomes, whose
+    buffers may be one where a kernel of ours runs the op; of a body nothing is said.
     """
 
     name: str
@@ -86,6 +87,11 @@ class OpDefinition:
     outputs: tuple[Port, ...]
     body: str
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    in_place: tuple[tuple[str, str], ...] = ()
+
+    def may_alias(self, read: int, written: int) -> bool:
+        """Whether a kernel may find output ``written`` in the buffer of input ``read``."""
+        return (self.inputs[read].name, self.outputs[written].name) in self.in_place
 
     @cached_property
     def function(self) -> onnx.FunctionProto:

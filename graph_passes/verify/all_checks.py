@@ -10,6 +10,9 @@ from deltaport.graph_passes.verify.verify_state_layout import VerifyStateLayout
 __all__ = ["checks"]
 
 
-def checks() -> tuple[GraphPass, ...]:
-    """The passes that check, in the order in which they are of most help."""
-    return VerifyGraph(), VerifyStateLayout(), VerifyInPlaceSafety()
+def checks(*, kernels: bool = False) -> tuple[GraphPass, ...]:
+    """The passes that check, in the order in which they are of most help.
+
+    ``kernels``: our ops are run by our kernels, never by their bodies.
+    """
+    return VerifyGraph(), VerifyStateLayout(), VerifyInPlaceSafety(kernels)

@@ -1,0 +1,78 @@
+"""Inputs that do not fit each other are refused by the kernels, by name, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deltaport.custom_ops.definitions import DEFINITIONS
+from deltaport.runtime.kernel_library import supported_isas
+from tests.kernels import delta_rule_cases, test_causal_conv1d, test_gated_attention
+from tests.kernels.op_runner import implemented_by, run_op
+from tests.oracles import Array
+
+Feeds = dict[str, Array]
+
+
+@pytest.fixture(autouse=True)
+def implementation() -> Iterator[None]:
+    """Any one: the checks come before the instruction set matters, and bodies have none."""
+    with implemented_by(supported_isas()[0]):
+        yield
+
+
+def mixture() -> Feeds:
+    return {
+        "x": np.ones((1, 2, 8), np.float32),
+        "router_logits": np.ones((1, 2, 4), np.float32),
+        "gate_up": np.ones((4, 6, 8), np.float32),
+        "down": np.ones((4, 8, 3), np.float32),
+        "lengths": np.array([2]),
+    }
+
+
+CASES: dict[str, tuple[str, Feeds, dict[str, Any]]] = {
+    "conv": ("CausalConv1d", test_causal_conv1d.make_case(0, T=3), {}),
+    "rule": ("GatedDeltaRule", delta_rule_cases.make_case(0, T=3), {}),
+    "attention": (
+        "GatedAttention",
+        test_gated_attention.make_case(0, T=3, lengths=[3], past=[2]),
+        {"scale": 0.5},
+    ),
+    "mixture": ("SparseMoE", mixture(), {"top_k": 2}),
+}
+
+
+def cut(array: Array, axis: int = -1) -> Array:
+    """One shorter along an axis."""
+    return np.ascontiguousarray(array.take(range(array.shape[axis] - 1), axis))
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "change", "message"),
+    [
+        ("conv", "state", cut, r"CausalConv1d: state is \[1,3,5\], expected \[1,3,6\]"),
+        ("conv", "lengths", lambda n: n + 1, r"lengths\[0\] is 4, expected 0 to 3"),
+        ("conv", "lengths", lambda n: n - 9, r"lengths\[0\] is -6, expected 0 to 3"),
+        ("rule", "qkv", cut, "qkv is .* wide, which does not fit"),
+        ("rule", "a", cut, r"GatedDeltaRule: a is \[.*\], expected"),
+        ("attention", "past_lengths", lambda n: n + 99, "does not fit a cache for"),
+        ("attention", "past_lengths", lambda n: n - 9, r"past_lengths\[0\] is -7"),
+        ("attention", "v", cut, r"GatedAttention: v is"),
+        ("mixture", "down", cut, r"SparseMoE: gate_up is \[4,6,8\], expected \[4,4,8\]"),
+        ("mixture", "x", cut, r"SparseMoE: gate_up is"),
+    ],
+)
+def test_it_is_refused(case: str, name: str, change: Any, message: str) -> None:
+    op, feeds, attributes = CASES[case]
+    with pytest.raises(Exception, match=message):
+        run_op(DEFINITIONS[op], feeds | {name: change(feeds[name])}, attributes)
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_experts_that_are_not_there(top_k: int) -> None:
+    with pytest.raises(Exception, match=f"top_k is {top_k}, expected 1 to 4"):
+        run_op(DEFINITIONS["SparseMoE"], mixture(), {"top_k": top_k})
