@@ -51,13 +51,13 @@ def test_an_instruction_set_can_be_chosen(isa: str, monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ISA_VARIABLE, "avx9")
-    with pytest.raises(Exception, match="DELTAPORT_ISA is 'avx9', but this machine runs: .*port"):
+    with pytest.raises(Exception, match=r"DELTAPORT_ISA is 'avx9', but this machine runs: .*port"):
         open_session()
 
 
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(KERNELS_VARIABLE, str(tmp_path / "no.so"))
-    with pytest.raises(EngineError, match=f"{KERNELS_VARIABLE} is '.*no.so'.*unset it"):
+    with pytest.raises(EngineError, match=rf"{KERNELS_VARIABLE} is '.*no\.so'.*unset it"):
         open_session()
 
 
