@@ -1,4 +1,4 @@
-"""Inputs that do not fit each other are refused by the kernels, by name, before anything is read."""
+"""Inputs that do not fit each other are refused by name, before anything is read."""
 
 from __future__ import annotations
 
