@@ -1,7 +1,7 @@
 """What every benchmark prints and writes: rows of one form.
 
-``ours`` and ``peer`` are in the unit the case names; less is better. ``ratio`` is above 1 where we
-are better. ``limit_share`` is the share of the hardware's peak, measured in the same run, that
+``ours`` and ``peer`` are in the unit the benchmark names. ``ratio`` is above 1 where we are
+better. ``limit_share`` is the share of the hardware's peak, measured in the same run, that
 ours reaches. A row has None for what there is nothing to compare with.
 """
 

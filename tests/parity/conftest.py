@@ -76,16 +76,20 @@ def _subjects() -> list[tuple[str, str | None]]:
     return sorted([*of_kernels, *others], key=lambda subject: list(TARGETS).index(subject[0]))
 
 
-def _label(target: str, isa: str | None) -> str:
+EVERY_TARGET = list({subject[0]: subject for subject in reversed(_subjects())}.values())[::-1]
+"""Every target once, where our kernels run it with the best instruction set."""
+
+
+def label(target: str, isa: str | None) -> str:
     return target if isa is None else f"{target} {isa}"
 
 
-@pytest.fixture(scope="session", params=_subjects(), ids=lambda subject: _label(*subject))
+@pytest.fixture(scope="session", params=_subjects(), ids=lambda subject: label(*subject))
 def subject(
     request: pytest.FixtureRequest, original: Original, tmp_path_factory: pytest.TempPathFactory
 ) -> Subject:
     target, isa = request.param
-    folder = tmp_path_factory.mktemp("engine") / _label(target, isa).replace(" ", "-")
+    folder = tmp_path_factory.mktemp("engine") / label(target, isa).replace(" ", "-")
     # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
     dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
     export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
@@ -93,7 +97,7 @@ def subject(
         if isa is not None:
             patch.setenv(ISA_VARIABLE, isa)
         engine = Engine.open(folder, threads=2)
-    return Subject(original, target, _label(target, isa), dtype, engine)
+    return Subject(original, target, label(target, isa), dtype, engine)
 
 
 @pytest.fixture
@@ -106,7 +110,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     names = [case.name for case in CASES]
-    targets = [_label(*subject) for subject in _subjects()]
+    targets = [label(*subject) for subject in _subjects()]
     rows = sorted(
         config.stash.get(TABLE, []),
         key=lambda row: (names.index(row[0]), targets.index(row[1])),

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 import torch
 
 from deltaport.exporter.bind_weights import bind_weights
@@ -28,7 +29,7 @@ from deltaport.package import Manifest
 from deltaport.runtime import Engine
 from deltaport.runtime.engine import open_decoder
 from tests.greedy import greedy
-from tests.parity.conftest import Original, Subject
+from tests.parity.conftest import EVERY_TARGET, Original, Subject, label
 from tests.parity.oracle import GREEDY_TOKENS
 from tests.parity.state_errors import state_errors
 
@@ -36,6 +37,7 @@ PROMPTS = ((65, 17), (2, 512))
 """Lengths, each with the chunk size it is read in."""
 
 
+@pytest.mark.parametrize("subject", EVERY_TARGET, ids=lambda each: label(*each), indirect=True)
 def test_every_prefix_agrees_with_transformers(original: Original, subject: Subject) -> None:
     target = TARGETS[subject.target]
     manifest = subject.engine.manifest
