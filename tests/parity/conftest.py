@@ -85,14 +85,13 @@ def label(target: str, isa: str | None) -> str:
 
 
 @pytest.fixture(scope="session", params=_subjects(), ids=lambda subject: label(*subject))
-def subject(
-    request: pytest.FixtureRequest, original: Original, tmp_path_factory: pytest.TempPathFactory
-) -> Subject:
+def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
     target, isa = request.param
-    folder = tmp_path_factory.mktemp("engine") / label(target, isa).replace(" ", "-")
+    folder = original.checkpoint.parent / target
     # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
     dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
-    export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
+    if not folder.exists():  # one engine for every instruction set
+        export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
         if isa is not None:
             patch.setenv(ISA_VARIABLE, isa)
