@@ -27,7 +27,7 @@ from deltaport.bench.memory_bandwidth import read_bandwidth
 from deltaport.errors import InputError
 
 TURN_SECONDS = 0.03
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.05
 TOLERANCE = 1e-4
 
 

@@ -73,6 +73,26 @@ inline float largest(Vec a) {
   return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); }));
 }
 
+// Rows become columns.
+inline void transpose(Vec (&rows)[Vec::width]) {
+  __m256 pairs[8];  // of 32 bits of two rows, within 128 bits
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    pairs[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  __m256 fours[8];  // fours[4 g + c]: column c of both 128 bits, of rows 4 g to 4 g + 3
+  for (int g = 0; g < 8; g += 4) {
+    fours[g] = _mm256_shuffle_ps(pairs[g], pairs[g + 2], 0x44);
+    fours[g + 1] = _mm256_shuffle_ps(pairs[g], pairs[g + 2], 0xEE);
+    fours[g + 2] = _mm256_shuffle_ps(pairs[g + 1], pairs[g + 3], 0x44);
+    fours[g + 3] = _mm256_shuffle_ps(pairs[g + 1], pairs[g + 3], 0xEE);
+  }
+  for (int c = 0; c < 4; ++c) {
+    rows[c] = {_mm256_permute2f128_ps(fours[c], fours[4 + c], 0x20)};
+    rows[4 + c] = {_mm256_permute2f128_ps(fours[c], fours[4 + c], 0x31)};
+  }
+}
+
 // out[j] holds p[4 * lane + j].
 inline void load_deinterleaved4(const float* p, Vec out[4]) {
   const __m256i index = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);

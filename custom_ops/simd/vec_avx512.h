@@ -69,6 +69,38 @@ inline float sum(Vec a) {
 }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
 
+// Rows become columns.
+inline void transpose(Vec (&rows)[Vec::width]) {
+  __m512 pairs[16];  // of 32 bits of two rows, within 128 bits
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    pairs[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  __m512 fours[16];  // fours[4 g + c]: column c of every 128 bits, of rows 4 g to 4 g + 3
+  const auto low = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  const auto high = [](__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  };
+  for (int g = 0; g < 16; g += 4) {
+    fours[g] = low(pairs[g], pairs[g + 2]);
+    fours[g + 1] = high(pairs[g], pairs[g + 2]);
+    fours[g + 2] = low(pairs[g + 1], pairs[g + 3]);
+    fours[g + 3] = high(pairs[g + 1], pairs[g + 3]);
+  }
+  for (int c = 0; c < 4; ++c) {
+    const __m512 a = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0x44);
+    const __m512 b = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0xEE);
+    const __m512 d = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0x44);
+    const __m512 e = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0xEE);
+    rows[c] = {_mm512_shuffle_f32x4(a, d, 0x88)};
+    rows[4 + c] = {_mm512_shuffle_f32x4(a, d, 0xDD)};
+    rows[8 + c] = {_mm512_shuffle_f32x4(b, e, 0x88)};
+    rows[12 + c] = {_mm512_shuffle_f32x4(b, e, 0xDD)};
+  }
+}
+
 // out[j] holds p[4 * lane + j].
 inline void load_deinterleaved4(const float* p, Vec out[4]) {
   const __m512i lane = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);

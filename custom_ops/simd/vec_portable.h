@@ -77,6 +77,12 @@ inline float largest(Vec a) {
   return x > y ? x : y;
 }
 
+// Rows become columns.
+inline void transpose(Vec (&rows)[Vec::width]) {
+  const Floats a = rows[0].v, b = rows[1].v, c = rows[2].v, d = rows[3].v;
+  for (int i = 0; i < Vec::width; ++i) rows[i].v = Floats{a[i], b[i], c[i], d[i]};
+}
+
 // out[j] holds p[4 * lane + j].
 inline void load_deinterleaved4(const float* p, Vec out[4]) {
   for (int j = 0; j < 4; ++j) out[j] = {Floats{p[j], p[4 + j], p[8 + j], p[12 + j]}};

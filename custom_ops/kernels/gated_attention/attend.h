@@ -11,8 +11,7 @@
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int64_t kBlock = 64;  // columns of a block
-// Lanes are whole vectors and whole tiles.
-constexpr int64_t kLanes = Vec::width > OuterTile::rows ? Vec::width : OuterTile::rows;
+constexpr int64_t kValues = OuterTile<1>::columns;  // of a value that a tile has
 
 // Queries of one key/value head: those of its group of heads for some tokens, token by token.
 struct Queries {
@@ -21,36 +20,38 @@ struct Queries {
 
 // Memory of a task.
 struct AttendScratch {
-  int64_t lanes;       // queries, rounded up
+  int64_t lanes;       // queries, rounded up to whole vectors
   int64_t value_dim;   // head_dim, rounded up
   float* queries;      // [lanes, head_dim]
-  float* query_panel;  // as pack_tokens makes it
-  float* key_panel;
+  float* query_panel;  // as pack_panel makes it of rows
+  float* key_panel;    // as pack_tokens does
   float* scores;    // [kBlock, lanes], then probabilities
   float* position;  // [lanes] the last column a query sees
   float* correction;  // [lanes]
-  float* values;    // [kBlock, value_dim], where head_dim is not a whole number of tiles
+  float* values;    // [kBlock, kValues]
 
-  static int64_t lanes_of(int64_t queries) { return round_up(queries, kLanes); }
+  static int64_t lanes_of(int64_t queries) { return round_up(queries, Vec::width); }
+  static int64_t row_panels_of(int64_t lanes) { return round_up(lanes, kTileRows) / kTileRows; }
   static int64_t size(int64_t queries, int64_t head_dim) {
     const int64_t lanes = lanes_of(queries);
-    return lanes * head_dim + token_panel_size(lanes, head_dim) + row_panel_size(head_dim) +
-           (kBlock + 2) * lanes + kBlock * round_up(head_dim, OuterTile::columns) + 16 * 7;
+    return lanes * head_dim + row_panels_of(lanes) * row_panel_size(head_dim) +
+           token_panel_size(kBlock, head_dim) +
+           (kBlock + 2) * lanes + kBlock * kValues + 16 * 7;
   }
   AttendScratch(int64_t queries, int64_t head_dim, float* memory)
-      : lanes(lanes_of(queries)), value_dim(round_up(head_dim, OuterTile::columns)) {
+      : lanes(lanes_of(queries)), value_dim(round_up(head_dim, kValues)) {
     const auto take = [&](int64_t floats) {
       float* taken = memory;
       memory += round_up(floats, 16);
       return taken;
     };
     this->queries = take(lanes * head_dim);
-    query_panel = take(token_panel_size(lanes, head_dim));
-    key_panel = take(row_panel_size(head_dim));
+    query_panel = take(row_panels_of(lanes) * row_panel_size(head_dim));
+    key_panel = take(token_panel_size(kBlock, head_dim));
     scores = take(kBlock * lanes);
     position = take(lanes);
     correction = take(lanes);
-    values = take(kBlock * value_dim);
+    values = take(kBlock * kValues);
   }
 };
 
@@ -86,24 +87,35 @@ inline void load_queries(const GatedAttentionArgs& args, const Queries& q, const
   }
   for (int64_t i = count; i < s.lanes; ++i) s.position[i] = -1.0f;
   zero_floats(s.scores, kBlock * s.lanes);
-  if (count > 2 * kFewTokens) {
-    pack_tokens(count, D, [&](int64_t i) { return s.queries + i * D; }, s.query_panel);
+  if (count <= 2 * kFewTokens) return;
+  for (int64_t first = 0; first < count; first += kTileRows) {
+    const auto query = [&](int r) -> const float* {
+      return first + r < count ? s.queries + (first + r) * D : nullptr;
+    };
+    pack_panel<kTileRows>(D, query, s.query_panel + first / kTileRows * row_panel_size(D));
   }
 }
 
 // scores[c, i] = query i . key c, for n columns
 inline void score_block(int64_t count, int64_t head_dim, const float* keys, int64_t n,
                         const AttendScratch& s) {
-  const auto put_from = [&](int64_t first) {
-    return [&s, first](int64_t i, int64_t c, float y) { s.scores[c * s.lanes + first + i] = y; };
-  };
-  if (count > 2 * kFewTokens) {
-    many_tokens_product(count, head_dim, s.query_panel, keys, n, s.key_panel, put_from(0));
+  if (count <= 2 * kFewTokens) {
+    for (int64_t first = 0; first < count; first += kFewTokens) {
+      few_tokens_product(
+          min_of(kFewTokens, count - first), head_dim, s.queries + first * head_dim, head_dim,
+          keys, n, [&](int64_t i, int64_t c, float y) { s.scores[c * s.lanes + first + i] = y; });
+    }
     return;
   }
-  for (int64_t i = 0; i < count; i += kFewTokens) {
-    few_tokens_product(min_of(kFewTokens, count - i), head_dim, s.queries + i * head_dim, head_dim,
-                       keys, n, put_from(i));
+  // Queries are the rows here, so that a column's scores lie side by side.
+  pack_tokens(n, head_dim, [&](int64_t c) { return keys + c * head_dim; }, s.key_panel);
+  for (int64_t first = 0; first < count; first += kTileRows) {
+    const float* panel = s.query_panel + first / kTileRows * row_panel_size(head_dim);
+    for (int64_t c = 0; c < n; c += kTileTokens) {
+      panel_tile_of<kTileTokens>(min_of(kTileTokens, n - c), vectors_of(head_dim),
+                                 s.key_panel + c / kTileTokens * token_tile_size(head_dim), panel,
+                                 count - first, s.scores + c * s.lanes + first, s.lanes);
+    }
   }
 }
 
@@ -135,16 +147,32 @@ inline void softmax_block(int64_t column, int64_t n, const AttendScratch& s, con
   }
 }
 
-// values[i] = correction[i] * values[i] + sum over n columns of p[c, i] * V[c]
-inline void add_values(const float* values, int64_t stride, int64_t n, const AttendScratch& s,
-                       const Attended& a) {
-  for (int64_t i = 0; i < s.lanes; i += OuterTile::rows) {
-    for (int64_t d = 0; d < s.value_dim; d += OuterTile::columns) {
-      OuterTile tile;
-      float* sums = a.values + i * s.value_dim + d;
-      tile.load_scaled(sums, s.value_dim, [&](int r) { return s.correction[i + r]; });
-      tile.multiply_add(s.scores + i, s.lanes, values + d, stride, n);
-      tile.store_to(sums, s.value_dim);
+// values[i] = correction[i] * values[i] + sum over n columns of p[c, i] * V[c], for kValues elements
+// from d on and `queries` lanes from i on, at most M.
+template <int M>
+inline void values_tile(int64_t i, int64_t queries, int64_t d, int64_t n, const AttendScratch& s,
+                        const Attended& a) {
+  if constexpr (M > 1) {
+    if (queries < M) return values_tile<M - 1>(i, queries, d, n, s, a);
+  }
+  OuterTile<M> tile;
+  float* sums = a.values + i * s.value_dim + d;
+  tile.load_scaled(sums, s.value_dim, [&](int r) { return s.correction[i + r]; });
+  tile.multiply_add(s.scores + i, s.lanes, s.values, kValues, n);
+  tile.store_to(sums, s.value_dim);
+}
+
+inline void add_values(int64_t count, int64_t head_dim, const float* values, int64_t n,
+                       const AttendScratch& s, const Attended& a) {
+  for (int64_t d = 0; d < head_dim; d += kValues) {
+    // Side by side: rows of a cache lie so far apart that few would fit the first-level cache.
+    const int64_t width = min_of(kValues, head_dim - d);
+    if (width < kValues) zero_floats(s.values, kBlock * kValues);
+    for (int64_t c = 0; c < n; ++c) {
+      copy_floats(s.values + c * kValues, values + c * head_dim + d, width);
+    }
+    for (int64_t i = 0; i < count; i += kTileTokens) {
+      values_tile<kTileTokens>(i, min_of(kTileTokens, count - i), d, n, s, a);
     }
   }
 }
@@ -154,20 +182,14 @@ inline void attend(const GatedAttentionArgs& args, const Queries& q, int64_t beg
                    const AttendScratch& s, const Attended& a) {
   const int64_t D = args.head_dim;
   const int64_t plane = (q.row * args.kv_heads + q.kv_head) * args.capacity * D;
+  const int64_t count = q.tokens * args.group();
   load_queries(args, q, s);
-  if (D != s.value_dim) zero_floats(s.values, kBlock * s.value_dim);
   for (int64_t column = begin; column < end; column += kBlock) {
     const int64_t n = min_of(kBlock, end - column), at = plane + column * D;
-    score_block(q.tokens * args.group(), D, args.present_key + at, n, s);
+    prefetch(args.present_value + at, n * D);
+    score_block(count, D, args.present_key + at, n, s);
     softmax_block(column, n, s, a);
-    if (D == s.value_dim) {
-      add_values(args.present_value + at, D, n, s, a);
-      continue;
-    }
-    for (int64_t c = 0; c < n; ++c) {
-      copy_floats(s.values + c * s.value_dim, args.present_value + at + c * D, D);
-    }
-    add_values(s.values, s.value_dim, n, s, a);
+    add_values(count, D, args.present_value + at, n, s, a);
   }
 }
 

@@ -79,7 +79,7 @@ inline void gated_attention(const GatedAttentionArgs& args, const Parallel& para
   }
   // Of rows with few tokens: what each stretch gives.
   const int64_t most = AttendScratch::lanes_of(kStretchTokens * args.group());
-  const int64_t value_dim = round_up(D, OuterTile::columns);
+  const int64_t value_dim = round_up(D, kValues);
   const int64_t part_size = Attended::size(most, value_dim);
   const SharedBuffer parts(planes * stretches * part_size);
   const auto part = [&](int64_t plane, int64_t i) {

@@ -19,9 +19,10 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
-constexpr int64_t kChunk = 32;                     // tokens of a chunk
-constexpr int kTile = OuterTile::rows;
-constexpr int64_t kColumns = OuterTile::columns;   // of a block of the state
+constexpr int64_t kChunk = 32;                    // tokens of a chunk
+constexpr int kTile = Vec::registers == 32 ? 8 : 4;  // tokens of a tile: divides a chunk
+using Tile = OuterTile<kTile>;
+constexpr int64_t kColumns = Tile::columns;       // of a block of the state
 
 // What a chunk of one key head needs besides the state. All rows are padded with zeros.
 struct ChunkScratch {
@@ -89,7 +90,7 @@ inline void load_keys(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, in
   for (int64_t j = 0; j < n; j += kTile) {
     // Only what is not below the diagonal is ever used.
     for (int64_t i = j / kColumns * kColumns; i < n; i += kColumns) {
-      OuterTile kk{}, kq{};
+      Tile kk{}, kq{};
       kk.multiply_add(s.k_turned + j, kChunk, s.k_turned + i, kChunk, s.key_dim);
       kk.store_to(s.kk + j * kChunk + i, kChunk);
       kq.multiply_add(s.k_turned + j, kChunk, s.q_turned + i, kChunk, s.key_dim);
@@ -135,9 +136,9 @@ inline void load_decays(int64_t n, const ChunkScratch& s) {
 
 // u for tokens [i, i + kTile), given that of those before.
 inline void solve_tile(int64_t i, const ChunkScratch& s) {
-  OuterTile tile;
+  Tile tile;
   tile.load_scaled(s.u + i * kColumns, kColumns, [&](int r) { return s.beta[i + r]; });
-  OuterTile past;
+  Tile past;
   past.load_scaled(s.by_key + i * kColumns, kColumns,
                    [&](int r) { return s.beta[i + r] * s.gamma[i + r]; });
 #pragma GCC unroll 8
@@ -161,13 +162,13 @@ inline void solve_tile(int64_t i, const ChunkScratch& s) {
 // One block of columns through n tokens; v comes in as s.u, the read-out leaves in s.out.
 inline void run_block(int64_t n, const ChunkScratch& s, float* state) {
   for (int64_t i = 0; i < n; i += kTile) {
-    OuterTile tile{};
+    Tile tile{};
     tile.multiply_add(s.k_turned + i, kChunk, state, kColumns, s.key_dim);
     tile.store_to(s.by_key + i * kColumns, kColumns);
     solve_tile(i, s);
   }
   for (int64_t i = 0; i < n; i += kTile) {
-    OuterTile tile{};
+    Tile tile{};
     tile.multiply_add(s.q_turned + i, kChunk, state, kColumns, s.key_dim);
 #pragma GCC unroll 8
     for (int r = 0; r < kTile; ++r) {
@@ -187,7 +188,7 @@ inline void run_block(int64_t n, const ChunkScratch& s, float* state) {
   const Vec whole = Vec::all(s.gamma[n - 1]);
   for (int64_t i = 0; i < s.padded_key_dim(); i += kTile) {
     // The chunk's part is summed up first: added one by one, small parts would round away.
-    OuterTile tile{};
+    Tile tile{};
     tile.multiply_add(s.k + i, s.padded_key_dim(), s.u, kColumns, n);
 #pragma GCC unroll 8
     for (int r = 0; r < kTile; ++r) {

@@ -8,40 +8,57 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
+// At most kFewTokens tokens.
 template <class Element>
-void linear_block(const LinearArgs& args, const Element* weight, int64_t m, int64_t tokens,
-                  int64_t n, int64_t rows) {
-  const float* x = args.x + m * args.inputs;
-  const Element* w = weight + n * args.inputs;
-  const auto put = [&](int64_t token, int64_t row, float y) {
-    args.y[(m + token) * args.outputs + n + row] = y;
-  };
-  if (tokens <= kFewTokens) {
-    few_tokens_product(tokens, args.inputs, x, args.inputs, w, rows, put);
-    return;
-  }
-  const int64_t panel = token_panel_size(tokens, args.inputs);
-  float* scratch = thread_scratch(panel + row_panel_size(args.inputs));
-  pack_tokens(tokens, args.inputs, [&](int64_t t) { return x + t * args.inputs; }, scratch);
-  many_tokens_product(tokens, args.inputs, scratch, w, rows, scratch + panel, put);
+void linear_of_few(const LinearArgs& args, const Element* weight, const Parallel& parallel) {
+  constexpr int64_t kWork = 256 * 1024;  // weights of a task
+  const int64_t rows = max_of(kWork / max_of(args.inputs, 1), 1);
+  parallel(round_up(args.outputs, rows) / rows, [&](size_t i) {
+    const int64_t n = static_cast<int64_t>(i) * rows;
+    few_tokens_product(args.tokens, args.inputs, args.x, args.inputs, weight + n * args.inputs,
+                       min_of(rows, args.outputs - n), [&](int64_t m, int64_t row, float y) {
+                         args.y[m * args.outputs + n + row] = y;
+                       });
+  });
+}
+
+// Tokens [begin, begin + tokens), which are packed once for all tasks.
+template <class Element>
+void linear_of_many(const LinearArgs& args, const Element* weight, int64_t begin, int64_t tokens,
+                    float* panel, const Parallel& parallel) {
+  const int64_t tiles = round_up(tokens, kTileTokens) / kTileTokens;
+  const float* x = args.x + begin * args.inputs;
+  parallel(tiles, [&](size_t tile) {
+    pack_token_tile(tokens, args.inputs, [&](int64_t t) { return x + t * args.inputs; }, tile,
+                    panel);
+  });
+  // A task has some panels of rows and, where those are few, some of the tokens.
+  constexpr int64_t kTasks = 64, kLeastTiles = 8;
+  const int64_t panels = round_up(args.outputs, kTileRows) / kTileRows;
+  const int64_t rows = max_of(1, panels / kTasks) * kTileRows;
+  const int64_t columns = round_up(args.outputs, rows) / rows;
+  const int64_t lines = max_of(1, min_of(kTasks / columns, tiles / kLeastTiles));
+  const int64_t tiles_per_line = round_up(tiles, lines) / lines;
+  parallel(columns * lines, [&](size_t i) {
+    const int64_t tile = static_cast<int64_t>(i) % lines * tiles_per_line;
+    const int64_t m = tile * kTileTokens, n = static_cast<int64_t>(i) / lines * rows;
+    if (m >= tokens) return;
+    many_tokens_product(min_of(tiles_per_line * kTileTokens, tokens - m), args.inputs,
+                        panel + tile * token_tile_size(args.inputs), weight + n * args.inputs,
+                        min_of(rows, args.outputs - n),
+                        thread_scratch(row_panel_size(args.inputs)),
+                        args.y + (begin + m) * args.outputs + n, args.outputs);
+  });
 }
 
 inline void linear(const LinearArgs& args, const Parallel& parallel) {
-  constexpr int64_t kPanel = 128 * 1024;  // floats of a panel of tokens: half a second-level cache
-  constexpr int64_t kWork = 256 * 1024;   // weights of a task with few tokens
-  const int64_t fitting = kPanel / max_of(args.inputs, 1) / kTileTokens * kTileTokens;
-  const int64_t tokens = min_of(max_of(fitting, 4 * kTileTokens), args.tokens);
-  const bool few = args.tokens <= kFewTokens;
-  const int64_t rows = few ? max_of(kWork / max_of(args.inputs, 1), 1) : 16 * kTileRows;
-  const int64_t columns = round_up(args.outputs, rows) / rows;
-  const int64_t lines = args.tokens == 0 ? 0 : round_up(args.tokens, tokens) / tokens;
+  constexpr int64_t kTokens = 1024;  // of a block: bounds the memory for a long prompt
   visit(args.weight, [&](auto* weight) {
-    parallel(columns * lines, [&](size_t i) {
-      const int64_t m = static_cast<int64_t>(i) / columns * tokens;
-      const int64_t n = static_cast<int64_t>(i) % columns * rows;
-      linear_block(args, weight, m, min_of(tokens, args.tokens - m), n,
-                   min_of(rows, args.outputs - n));
-    });
+    if (args.tokens <= kFewTokens) return linear_of_few(args, weight, parallel);
+    const SharedBuffer panel(token_panel_size(min_of(args.tokens, kTokens), args.inputs));
+    for (int64_t t = 0; t < args.tokens; t += kTokens) {
+      linear_of_many(args, weight, t, min_of(kTokens, args.tokens - t), panel.floats(), parallel);
+    }
   });
 }
 

@@ -2,27 +2,33 @@
 #pragma once
 
 #include "kernels/matmul/dot_tile.h"
+#include "kernels/matmul/panel_tile.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
 // Up to this many tokens weights are read once, where they lie; more are worth packing both.
-constexpr int64_t kFewTokens = kTileTokens;
+constexpr int64_t kFewTokens = 4;
 
 template <int M, class Element, class Put>
 inline void few_tokens_times_rows(int64_t width, const float* x, int64_t x_stride,
                                   const Element* w, int64_t rows, Put put) {
+  // Long rows come fastest from memory many at a time; short ones, whose streams end before the
+  // processor has seen them coming, one after another and asked for.
+  constexpr int64_t kShortRow = 2048, kAhead = 4096;  // bytes
   constexpr int N = rows_for_few(M);
   int64_t n = 0;
   float out[M * N];
-  for (; n + N <= rows; n += N) {
-    dot_tile<M, N>(width, x, x_stride, w + n * width, out);
-    for (int m = 0; m < M; ++m) {
-      for (int i = 0; i < N; ++i) put(m, n + i, out[m * N + i]);
+  if (width * static_cast<int64_t>(sizeof(Element)) > kShortRow) {
+    for (; n + N <= rows; n += N) {
+      dot_tile<M, N>(width, x, x_stride, w + n * width, out);
+      for (int m = 0; m < M; ++m) {
+        for (int i = 0; i < N; ++i) put(m, n + i, out[m * N + i]);
+      }
     }
   }
   float one[M];
   for (; n < rows; ++n) {
-    dot_tile<M, 1>(width, x, x_stride, w + n * width, one);
+    dot_tile<M, 1, kAhead>(width, x, x_stride, w + n * width, one);
     for (int m = 0; m < M; ++m) put(m, n, one[m]);
   }
 }
@@ -39,43 +45,48 @@ inline void few_tokens_product(int64_t tokens, int64_t width, const float* x, in
   }
 }
 
-// Floats of a panel of tokens, and of one of rows.
+// Floats of one tile of tokens, of panels for any number, and of a panel of rows.
+inline int64_t token_tile_size(int64_t width) { return kTokenStride * vectors_of(width) * Vec::width; }
 inline int64_t token_panel_size(int64_t tokens, int64_t width) {
-  return round_up(tokens, kTileTokens) * vectors_of(width) * Vec::width;
+  return round_up(tokens, kTileTokens) / kTileTokens * token_tile_size(width);
 }
 inline int64_t row_panel_size(int64_t width) { return kTileRows * vectors_of(width) * Vec::width; }
 
-// token(m) is where token m begins.
+// Tile `tile` of the tokens; token(m) is where token m begins.
+template <class TokenAt>
+inline void pack_token_tile(int64_t tokens, int64_t width, TokenAt token, int64_t tile,
+                            float* panel) {
+  const int64_t first = tile * kTileTokens;
+  const auto row = [&](int r) -> const float* {
+    return r < kTileTokens && first + r < tokens ? token(first + r) : nullptr;
+  };
+  pack_panel<kTokenStride>(width, row, panel + tile * token_tile_size(width));
+}
 template <class TokenAt>
 inline void pack_tokens(int64_t tokens, int64_t width, TokenAt token, float* panel) {
-  for (int64_t m = 0; m < tokens; m += kTileTokens) {
-    const auto row = [&](int r) { return m + r < tokens ? token(m + r) : nullptr; };
-    pack_panel<kTileTokens>(width, row, panel + m * vectors_of(width) * Vec::width);
+  for (int64_t tile = 0; tile * kTileTokens < tokens; ++tile) {
+    pack_token_tile(tokens, width, token, tile, panel);
   }
 }
 
-// put(m, n, y) for tokens in a panel, any number, and rows [0, rows) of w.
-template <class Element, class Put>
+// y[m * stride + n] for tokens in a panel, any number, and rows [0, rows) of w.
+template <class Element>
 inline void many_tokens_product(int64_t tokens, int64_t width, const float* token_panel,
-                                const Element* w, int64_t rows, float* row_panel, Put put) {
-  const int64_t vectors = vectors_of(width);
-  float out[kTileTokens * kTileRows];
+                                const Element* w, int64_t rows, float* row_panel, float* y,
+                                int64_t stride) {
   for (int64_t n = 0; n < rows; n += kTileRows) {
     const auto row = [&](int r) { return n + r < rows ? w + (n + r) * width : nullptr; };
     pack_panel<kTileRows>(width, row, row_panel);
-    const int here = static_cast<int>(min_of(kTileRows, rows - n));
     // The next rows come while these are multiplied: packing alone would wait for memory.
     const Element* next = w + (n + kTileRows) * width;
     const int64_t coming = min_of(kTileRows, max_of(rows - n - kTileRows, 0)) * width;
     const int64_t share = round_up(coming * kTileTokens / tokens + 1, 64);
     for (int64_t m = 0; m < tokens; m += kTileTokens) {
-      const int64_t at = m / kTileTokens * share;
+      const int64_t tile = m / kTileTokens, at = tile * share;
       prefetch(next + at, max_of(min_of(share, coming - at), 0));
-      packed_tile(vectors, token_panel + m * vectors * Vec::width, row_panel, out);
-      const int these = static_cast<int>(min_of(kTileTokens, tokens - m));
-      for (int r = 0; r < these; ++r) {
-        for (int i = 0; i < here; ++i) put(m + r, n + i, out[r * kTileRows + i]);
-      }
+      panel_tile_of<kTileTokens>(min_of(kTileTokens, tokens - m), vectors_of(width),
+                                 token_panel + tile * token_tile_size(width), row_panel, rows - n,
+                                 y + m * stride + n, stride);
     }
   }
 }

@@ -46,15 +46,16 @@ struct Gathered {
     }
   }
 
-  // put(m, n, y) for rows [begin, begin + rows) of `weights`.
-  template <class Put>
-  void multiply(const Weights& weights, int64_t begin, int64_t rows, Put put) const {
+  // y[m * stride + n] for rows [begin, begin + rows) of `weights`.
+  void multiply(const Weights& weights, int64_t begin, int64_t rows, float* y,
+                int64_t stride) const {
     visit(weights, [&](auto* elements) {
       const auto* w = elements + begin * width;
       if (tokens > kFewTokens) {
-        many_tokens_product(tokens, width, data, w, rows, row_panel, put);
+        many_tokens_product(tokens, width, data, w, rows, row_panel, y, stride);
       } else {
-        few_tokens_product(tokens, width, data, width, w, rows, put);
+        few_tokens_product(tokens, width, data, width, w, rows,
+                           [&](int64_t m, int64_t n, float sum) { y[m * stride + n] = sum; });
       }
     });
   }
@@ -83,11 +84,8 @@ inline void expert_inner(const MoEBlock& block, int64_t e, int64_t begin, int64_
   float* gate = thread_scratch(size + 2 * tokens * rows) + size;
   float* up = gate + tokens * rows;
   const Gathered gathered(tokens, args.hidden, token, gate - size);
-  const auto put_to = [&](float* to) {
-    return [=](int64_t m, int64_t n, float y) { to[m * rows + n] = y; };
-  };
-  gathered.multiply(expert.gate_up, begin, rows, put_to(gate));
-  gathered.multiply(expert.gate_up, expert.inner + begin, rows, put_to(up));
+  gathered.multiply(expert.gate_up, begin, rows, gate, rows);
+  gathered.multiply(expert.gate_up, expert.inner + begin, rows, up, rows);
   float* inner = block.inner_of(e) + begin;
   for (int64_t m = 0; m < tokens; ++m) {
     swiglu_token(gate + m * rows, up + m * rows, rows, inner + m * expert.inner);
@@ -103,9 +101,8 @@ inline void expert_out(const MoEBlock& block, int64_t e, int64_t begin, int64_t 
   const auto token = [&](int64_t m) { return inner + m * expert.inner; };
   float* memory = thread_scratch(Gathered::size(tokens, expert.inner));
   const Gathered gathered(tokens, expert.inner, token, memory);
-  float* out = block.out + first * args.hidden + begin;
-  gathered.multiply(expert.down, begin, rows,
-                    [&](int64_t m, int64_t n, float y) { out[m * args.hidden + n] = y; });
+  gathered.multiply(expert.down, begin, rows, block.out + first * args.hidden + begin,
+                    args.hidden);
 }
 
 // y of token t: the weighted outputs of its pairs.
@@ -128,7 +125,7 @@ inline void combine_token(const MoEBlock& block, int64_t t) {
 template <class RowsOf, class Body>
 inline void for_each_share(const MoEBlock& block, const Parallel& parallel, RowsOf rows_of,
                            Body body) {
-  constexpr int64_t kTasks = 48, kLeastRows = 8 * kTileRows;
+  constexpr int64_t kTasks = 32, kLeastRows = 64;
   const Dispatch& d = block.dispatch;
   const int64_t experts = block.args.experts + 1;
   int64_t all_rows = 0;
