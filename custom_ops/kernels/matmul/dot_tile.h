@@ -23,12 +23,10 @@ inline void sum_each(const Vec (&a)[N], float (&out)[N]) {
   for (int i = N / 4 * 4; i < N; ++i) out[i] = sum(a[i]);
 }
 
-// out[m * N + n] for M tokens and N rows of weights, read where they lie. With `ask`, the weights
-// that many elements further on are asked for.
-template <int M, int N, bool ask, class Element>
+// out[m * N + n] for M tokens and N rows of weights, read where they lie, w_stride apart.
+template <int M, int N, class Element>
 inline void dot_tile(int64_t width, const float* x, int64_t x_stride, const Element* w,
-                     int64_t ahead, float (&out)[M * N]) {
-  constexpr int64_t kLine = 64 / sizeof(Element);
+                     int64_t w_stride, float (&out)[M * N]) {
   Vec total[M * N];
 #pragma GCC unroll 64
   for (int i = 0; i < M * N; ++i) total[i] = Vec::zero();
@@ -38,22 +36,18 @@ inline void dot_tile(int64_t width, const float* x, int64_t x_stride, const Elem
   };
   int64_t k = 0;
   for (; k + Vec::width <= width; k += Vec::width) {
-    if (ask && k % kLine == 0) {
-#pragma GCC unroll 16
-      for (int n = 0; n < N; ++n) __builtin_prefetch(w + n * width + k + ahead);
-    }
     Vec part[M];
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) part[m] = load(x + m * x_stride + k);
 #pragma GCC unroll 16
-    for (int n = 0; n < N; ++n) add(part, n, load_as_float(w + n * width + k));
+    for (int n = 0; n < N; ++n) add(part, n, load_as_float(w + n * w_stride + k));
   }
   if (k < width) {
     const int rest = static_cast<int>(width - k);
     Vec part[M];
     for (int m = 0; m < M; ++m) part[m] = load_partial(x + m * x_stride + k, rest);
 #pragma GCC unroll 16
-    for (int n = 0; n < N; ++n) add(part, n, load_as_float_n(w + n * width + k, rest));
+    for (int n = 0; n < N; ++n) add(part, n, load_as_float_n(w + n * w_stride + k, rest));
   }
   sum_each(total, out);
 }

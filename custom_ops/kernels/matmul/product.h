@@ -9,38 +9,26 @@ namespace deltaport::DELTAPORT_ISA {
 // Up to this many tokens weights are read once, where they lie; more are worth packing both.
 constexpr int64_t kFewTokens = 4;
 
-// Tiles of N rows from row n on, as far as they are whole; returns the first row that is not done.
-template <int M, int N, bool ask, class Element, class Put>
-inline int64_t few_tokens_tiles(int64_t width, const float* x, int64_t x_stride, const Element* w,
-                                int64_t n, int64_t rows, int64_t ahead, Put put) {
-  float out[M * N];
-  for (; n + N <= rows; n += N) {
-    dot_tile<M, N, ask>(width, x, x_stride, w + n * width, ahead, out);
-    for (int m = 0; m < M; ++m) {
-      for (int i = 0; i < N; ++i) put(m, n + i, out[m * N + i]);
-    }
-  }
-  return n;
-}
-
-// Weights come from memory only as fast as they are asked for. Long rows come best many at a time.
-// Shorter ones end before the processor has seen them coming, so each tile asks for the next. The
-// shortest come best one after another: their sums are chains in which each addition waits for the
-// last, but short enough for some rows' to overlap.
 template <int M, class Element, class Put>
 inline void few_tokens_times_rows(int64_t width, const float* x, int64_t x_stride,
                                   const Element* w, int64_t rows, Put put) {
+  // Each row of a tile comes from a stretch of rows of its own, which it reads from end to end: the
+  // processor then sees it coming. Neighbouring rows, which may share a page, it takes for one
+  // stream that jumps back and forth, and memory comes half as fast.
   constexpr int N = rows_for_few(M);
-  constexpr int64_t kShort = 256;                      // elements
-  constexpr int64_t kLong = 2048 / sizeof(Element);    // elements
-  constexpr int64_t kAhead = 4096 / sizeof(Element);   // elements
-  int64_t n = 0;
-  if (width > kLong) {
-    n = few_tokens_tiles<M, N, false>(width, x, x_stride, w, n, rows, 0, put);
-  } else if (width > kShort) {
-    n = few_tokens_tiles<M, N, true>(width, x, x_stride, w, n, rows, N * width, put);
+  const int64_t stretch = rows / N;
+  float out[M * N];
+  for (int64_t n = 0; n < stretch; ++n) {
+    dot_tile<M, N>(width, x, x_stride, w + n * width, stretch * width, out);
+    for (int m = 0; m < M; ++m) {
+      for (int i = 0; i < N; ++i) put(m, n + i * stretch, out[m * N + i]);
+    }
   }
-  few_tokens_tiles<M, 1, true>(width, x, x_stride, w, n, rows, kAhead, put);
+  float one[M];
+  for (int64_t n = stretch * N; n < rows; ++n) {
+    dot_tile<M, 1>(width, x, x_stride, w + n * width, width, one);
+    for (int m = 0; m < M; ++m) put(m, n, one[m]);
+  }
 }
 
 // put(m, n, y) for tokens [0, tokens), at most kFewTokens, and rows [0, rows) of w.

@@ -54,7 +54,7 @@ inline void route_shared(const SparseMoEArgs& args, const Dispatch& d, int64_t t
   const float* x = args.x + d.token_of[t] * args.hidden;
   float dot[1];
   visit(args.shared_gate,
-        [&](auto* gate) { dot_tile<1, 1, false>(args.hidden, x, args.hidden, gate, 0, dot); });
+        [&](auto* gate) { dot_tile<1, 1>(args.hidden, x, args.hidden, gate, args.hidden, dot); });
   store_partial(d.weight + t * d.slots + args.top_k, sigmoid(Vec::all(dot[0])), 1);
 }
 
