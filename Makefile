@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize lint format typecheck docs bench clean
+.PHONY: help setup demo test sanitize emulate lint format typecheck docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan; f
 	DELTAPORT_KERNELS=$(CURDIR)/build/sanitize/custom_ops/ort_kernels.so \
 	  LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  $(BIN)/python -m pytest tests/kernels -q -k '$(SANITIZE)'
+
+emulate: $(READY) ## run the AVX-512 kernels' tests on a machine without AVX-512
+	cmake -S . -B build/emulate -DDELTAPORT_EMULATE_AVX512=ON > /dev/null
+	cmake --build build/emulate --parallel 2
+	DELTAPORT_KERNELS=$(CURDIR)/build/emulate/custom_ops/ort_kernels.so \
+	  $(BIN)/python -m pytest tests/kernels -q -k 'avx512 and not memory'
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

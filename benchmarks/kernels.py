@@ -27,7 +27,7 @@ from deltaport.bench.memory_bandwidth import read_bandwidth
 from deltaport.errors import InputError
 
 TURN_SECONDS = 0.03
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05  # onnxruntime's threads keep a core busy for some time after their last work
 TOLERANCE = 1e-4
 
 

@@ -24,10 +24,14 @@ std::vector<const KernelTable*> supported_tables() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("f16c");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    tables.push_back(&avx512::kTable);
-  }
+#if defined(DELTAPORT_EMULATE_AVX512)
+  const bool has_avx512 = avx2;
+#else
+  const bool has_avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+  if (has_avx512) tables.push_back(&avx512::kTable);
   if (avx2) tables.push_back(&avx2::kTable);
 #endif
   tables.push_back(&portable::kTable);
