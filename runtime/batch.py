@@ -25,10 +25,11 @@ LARGEST_STEP = 512
 """Most tokens a row runs per step unless the caller says otherwise: enough to keep a CPU busy."""
 SMALLEST_STEP = 16
 SCORE_CELLS = 1 << 21
-"""Attention scores (rows x tokens x columns, per head) a step may make unless told otherwise.
+"""Attention scores (rows x tokens x columns, per head) a step may hold unless told otherwise.
 
 The portable attention holds a few float32 arrays of that size per head, so at long contexts steps
-shrink: 8 MiB a head and array.
+shrink: 8 MiB a head and array. Our kernels hold none, and small steps would read every weight more
+often for nothing.
 """
 
 
@@ -163,5 +164,7 @@ class Batch:
         self.state.reserve(columns, used=int(self.lengths.max()))
 
     def _step_width(self) -> int:
+        if not self.engine.holds_scores:
+            return LARGEST_STEP
         columns = int(self.lengths.max()) + LARGEST_STEP
         return max(SMALLEST_STEP, min(LARGEST_STEP, SCORE_CELLS // (len(self.tokens) * columns)))

@@ -91,6 +91,14 @@ class Engine:
         _check_interface(root / manifest.decoder, decoder, manifest)
         return cls(root, manifest, decoder)
 
+    @property
+    def holds_scores(self) -> bool:
+        """Whether attention holds all scores of a step at once: [rows, heads, tokens, columns].
+
+        Our kernels do not; onnxruntime's own ops do.
+        """
+        return self.manifest.target not in _WITH_KERNELS
+
     @cached_property
     def tokenizer(self) -> TextTokenizer | None:
         """Text in and out, loaded when first asked for; None where the folder has no tokenizer.

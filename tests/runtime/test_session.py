@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from deltaport.runtime import Engine, SamplingParams
 from deltaport.runtime import batch as batch_module
 from deltaport.runtime.batch import INITIAL_CAPACITY, SMALLEST_STEP
 from tests.greedy import greedy
-from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens
+from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens, write_toy
 
 PROMPTS = [[1, 2, 3], [], [7], [4, 4, 4, 4, 4]]
 
@@ -247,6 +248,16 @@ def test_steps_shrink_as_the_context_grows(engine: Engine, monkeypatch: pytest.M
         columns = int(step["past_lengths"].max()) + width
         assert width == SMALLEST_STEP or 2 * width * columns <= 100_000
     assert len(set(widths)) > 3
+
+
+def test_steps_do_not_shrink_where_attention_holds_no_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_module, "SCORE_CELLS", 100_000)
+    engine = Engine.open(write_toy(tmp_path / "engine", target="ort-cpu"))
+    steps = steps_of(engine, monkeypatch)
+    engine.session(2).prefill([sequence(1100), [1]])
+    assert [step["input_ids"].shape[1] for step in steps] == [512, 512, 76]
 
 
 def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> None:
