@@ -66,8 +66,16 @@ inline __m128 halves(__m256 a, __m128 (*combine)(__m128, __m128)) {
 inline float sum(Vec a) {
   return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_add_ps(x, y); }));
 }
+// The same for four vectors at once.
 inline void sum_each_of_4(const Vec a[4], float* out) {
-  for (int i = 0; i < 4; ++i) out[i] = sum(a[i]);
+  const auto fours = [](__m256 x, __m256 y) {  // lanes four apart: of x, then of y
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+  };
+  const __m256 ac = fours(a[0].v, a[2].v), bd = fours(a[1].v, a[3].v);
+  const __m256 x = _mm256_add_ps(_mm256_shuffle_ps(ac, bd, 0x44), _mm256_shuffle_ps(ac, bd, 0xEE));
+  const __m256 sums = _mm256_add_ps(x, _mm256_permute_ps(x, 0xB1));  // at 0 and 2: a b, c d
+  const __m256i firsts = _mm256_setr_epi32(0, 2, 4, 6, 0, 0, 0, 0);
+  _mm_storeu_ps(out, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(sums, firsts)));
 }
 inline float largest(Vec a) {
   return _mm_cvtss_f32(halves(a.v, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); }));

@@ -11,7 +11,10 @@
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int64_t kBlock = 64;  // columns of a block
-constexpr int64_t kValues = OuterTile<1>::columns;  // of a value that a tile has
+constexpr int64_t kValues = OuterTile<1>::columns;  // elements of a value that a tile has
+// Floats from one tile's part of a block to the next one's: a line more than it has, or the parts of
+// one value, which are written together, would fight for the same lines of the first-level cache.
+constexpr int64_t kValuesStride = (kBlock + 1) * kValues;
 
 // Queries of one key/value head: those of its group of heads for some tokens, token by token.
 struct Queries {
@@ -28,15 +31,18 @@ struct AttendScratch {
   float* scores;    // [kBlock, lanes], then probabilities
   float* position;  // [lanes] the last column a query sees
   float* correction;  // [lanes]
-  float* values;    // [kBlock, kValues]
+  float* values;    // a block as pack_values makes it
 
   static int64_t lanes_of(int64_t queries) { return round_up(queries, Vec::width); }
   static int64_t row_panels_of(int64_t lanes) { return round_up(lanes, kTileRows) / kTileRows; }
+  static int64_t values_size(int64_t head_dim) {
+    return round_up(head_dim, kValues) / kValues * kValuesStride;
+  }
   static int64_t size(int64_t queries, int64_t head_dim) {
     const int64_t lanes = lanes_of(queries);
     return lanes * head_dim + row_panels_of(lanes) * row_panel_size(head_dim) +
            token_panel_size(kBlock, head_dim) +
-           (kBlock + 2) * lanes + kBlock * kValues + 16 * 7;
+           (kBlock + 2) * lanes + values_size(head_dim) + 16 * 7;
   }
   AttendScratch(int64_t queries, int64_t head_dim, float* memory)
       : lanes(lanes_of(queries)), value_dim(round_up(head_dim, kValues)) {
@@ -51,7 +57,7 @@ struct AttendScratch {
     scores = take(kBlock * lanes);
     position = take(lanes);
     correction = take(lanes);
-    values = take(kBlock * kValues);
+    values = take(values_size(head_dim));
   }
 };
 
@@ -158,19 +164,29 @@ inline void values_tile(int64_t i, int64_t queries, int64_t d, int64_t n, const 
   OuterTile<M> tile;
   float* sums = a.values + i * s.value_dim + d;
   tile.load_scaled(sums, s.value_dim, [&](int r) { return s.correction[i + r]; });
-  tile.multiply_add(s.scores + i, s.lanes, s.values, kValues, n);
+  tile.multiply_add(s.scores + i, s.lanes, s.values + d / kValues * kValuesStride, kValues, n);
   tile.store_to(sums, s.value_dim);
+}
+
+// n values of head_dim elements become what the tiles read, from several stretches of memory at once:
+// it gives more that way.
+inline void pack_values(int64_t head_dim, const float* values, int64_t n, float* packed) {
+  constexpr int64_t kStretches = 4;
+  const int64_t stretch = round_up(n, kStretches) / kStretches;
+  for (int64_t first = 0; first < stretch; ++first) {
+    for_each_vector(head_dim, [&](int64_t d, int w) {
+      float* to = packed + d / kValues * kValuesStride + d % kValues;
+      for (int64_t c = first; c < n; c += stretch) {
+        store(to + c * kValues, load_n(values + c * head_dim + d, w));
+      }
+    });
+  }
 }
 
 inline void add_values(int64_t count, int64_t head_dim, const float* values, int64_t n,
                        const AttendScratch& s, const Attended& a) {
+  pack_values(head_dim, values, n, s.values);
   for (int64_t d = 0; d < head_dim; d += kValues) {
-    // Side by side: rows of a cache lie so far apart that few would fit the first-level cache.
-    const int64_t width = min_of(kValues, head_dim - d);
-    if (width < kValues) zero_floats(s.values, kBlock * kValues);
-    for (int64_t c = 0; c < n; ++c) {
-      copy_floats(s.values + c * kValues, values + c * head_dim + d, width);
-    }
     for (int64_t i = 0; i < count; i += kTileTokens) {
       values_tile<kTileTokens>(i, min_of(kTileTokens, count - i), d, n, s, a);
     }
@@ -184,9 +200,9 @@ inline void attend(const GatedAttentionArgs& args, const Queries& q, int64_t beg
   const int64_t plane = (q.row * args.kv_heads + q.kv_head) * args.capacity * D;
   const int64_t count = q.tokens * args.group();
   load_queries(args, q, s);
+  zero_floats(s.values, AttendScratch::values_size(D));  // what pads a value's last tile
   for (int64_t column = begin; column < end; column += kBlock) {
     const int64_t n = min_of(kBlock, end - column), at = plane + column * D;
-    prefetch(args.present_value + at, n * D);
     score_block(count, D, args.present_key + at, n, s);
     softmax_block(column, n, s, a);
     add_values(count, D, args.present_value + at, n, s, a);

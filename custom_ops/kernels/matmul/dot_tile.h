@@ -13,7 +13,7 @@ namespace deltaport::DELTAPORT_ISA {
 // Rows of weights for so many tokens: as many sums as there are registers for.
 constexpr int rows_for_few(int tokens) {
   return Vec::registers == 32 ? (tokens == 1 ? 12 : tokens == 2 ? 10 : 6)
-                              : (tokens == 1 ? 8 : tokens == 2 ? 4 : 2);
+                              : (tokens == 1 ? 8 : 12 / tokens);
 }
 
 template <int N>
