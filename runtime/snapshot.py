@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.package import Manifest
+
+if TYPE_CHECKING:
+    from deltaport.runtime.engine import Engine
 
 __all__ = ["Snapshot"]
 
@@ -36,3 +40,19 @@ class Snapshot:
         """Bytes of state and logits."""
         logits = 0 if self.logits is None else self.logits.nbytes
         return logits + sum(array.nbytes for array in self.state.values())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, in place of what is there; ``OutputError`` where that fails."""
+        from deltaport.runtime.snapshot_file import save_snapshot
+
+        save_snapshot(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], engine: Engine) -> Snapshot:
+        """Read what :meth:`save` wrote of a session of ``engine``.
+
+        Raises ``InputError`` for a file that is damaged or belongs to another engine.
+        """
+        from deltaport.runtime.snapshot_file import load_snapshot
+
+        return load_snapshot(path, engine.manifest)
