@@ -24,6 +24,9 @@ INITIAL_CAPACITY = 256
 LARGEST_STEP = 512
 """Most tokens a row runs per step unless the caller says otherwise: enough to keep a CPU busy."""
 SMALLEST_STEP = 16
+MOST_TOKENS = 8 * LARGEST_STEP
+"""Most tokens of all rows per step, padding included, unless told otherwise: a step holds some
+activations for each, tens of kilobytes."""
 SCORE_CELLS = 1 << 21
 """Attention scores (rows x tokens x columns, per head) a step may hold unless told otherwise.
 
@@ -164,7 +167,7 @@ class Batch:
         self.state.reserve(columns, used=int(self.lengths.max()))
 
     def _step_width(self) -> int:
-        if not self.engine.holds_scores:
-            return LARGEST_STEP
-        columns = int(self.lengths.max()) + LARGEST_STEP
-        return max(SMALLEST_STEP, min(LARGEST_STEP, SCORE_CELLS // (len(self.tokens) * columns)))
+        most = MOST_TOKENS
+        if self.engine.holds_scores:
+            most = min(most, SCORE_CELLS // (int(self.lengths.max()) + LARGEST_STEP))
+        return max(SMALLEST_STEP, min(LARGEST_STEP, most // len(self.tokens)))

@@ -22,9 +22,15 @@ void compute(const OpContext& call, const KernelTable& kernels, const Parallel& 
   const Dims cache = call.dims(7, "past_key", 4), k = call.dims(1, "k", 3);
   const Dims q_gate = call.dims(0, "q_gate", 3), cos = call.dims(5, "cos", 3);
   const int64_t rows = k[0], tokens = k[1], kv_heads = cache[1], head_dim = cache[3];
-  if (kv_heads < 1 || head_dim < 1 || q_gate[2] % (2 * head_dim * kv_heads) != 0) {
+  if (kv_heads < 1 || head_dim < 1 || q_gate[2] < 1 || q_gate[2] % (2 * head_dim * kv_heads) != 0) {
     call.fail("q_gate is " + std::to_string(q_gate[2]) + " wide, which does not fit " +
               std::to_string(kv_heads) + " key/value heads of " + std::to_string(head_dim));
+  }
+  // Positions are compared as floats, which hold every whole number up to here.
+  constexpr int64_t kMostColumns = 1 << 24;
+  if (cache[2] > kMostColumns) {
+    call.fail("past_key has room for " + std::to_string(cache[2]) + " tokens, expected at most " +
+              std::to_string(kMostColumns));
   }
   if (2 * cos[2] > head_dim) call.fail("cos is wider than half a head");
   const int64_t* lengths = call.lengths(9, rows, tokens);

@@ -15,8 +15,8 @@ GatedDeltaRuleArgs read_rule(const OpContext& call, const Places& at) {
   const int64_t rows = qkv[0], tokens = qkv[1], value_heads = state[1];
   const int64_t key_dim = state[2], value_dim = state[3];
   const int64_t both_keys = qkv[2] - value_heads * value_dim;
-  if (key_dim < 1 || both_keys < 2 * key_dim || both_keys % (2 * key_dim) != 0 ||
-      value_heads % (both_keys / (2 * key_dim)) != 0) {
+  if (key_dim < 1 || value_heads < 1 || value_dim < 1 || both_keys < 2 * key_dim ||
+      both_keys % (2 * key_dim) != 0 || value_heads % (both_keys / (2 * key_dim)) != 0) {
     call.fail("qkv is " + std::to_string(qkv[2]) + " wide, which does not fit " +
               std::to_string(value_heads) + " value heads of " + std::to_string(value_dim) +
               " and keys of " + std::to_string(key_dim));

@@ -30,7 +30,7 @@ struct Guarded {
       self.task(self.data, i);
     } catch (...) {
       const std::lock_guard lock(self.mutex);
-      self.thrown = std::current_exception();
+      if (!self.thrown) self.thrown = std::current_exception();
     }
   }
 };

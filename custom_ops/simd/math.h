@@ -1,5 +1,6 @@
 // The functions the ops' maths needs, on vectors. All are within a few units in the last place of
-// float32, relatively: also where the result is tiny.
+// float32, relatively: also where the result is tiny, but that sigmoid and silu are 0 below -88.7,
+// where e^-x is infinite and they are less than 1e-36.
 #pragma once
 
 #include "simd/vec.h"

@@ -73,6 +73,12 @@ def test_without_graph_optimizations(dtype: type) -> None:
     check(make_case(4, dtype=dtype), optimized=False)
 
 
+def test_no_outputs() -> None:
+    for T in (1, 33):
+        (y,) = run_op(LINEAR, make_case(5, dtype=np.float32, T=T, widths=(8, 0)))
+        assert y.shape == (2, T, 0)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -258,6 +258,9 @@ def test_steps_do_not_shrink_where_attention_holds_no_scores(
     steps = steps_of(engine, monkeypatch)
     engine.session(2).prefill([sequence(1100), [1]])
     assert [step["input_ids"].shape[1] for step in steps] == [512, 512, 76]
+    steps.clear()
+    engine.session(64).prefill([sequence(150), *[None] * 63])  # 4,096 tokens with their padding
+    assert [step["input_ids"].shape[1] for step in steps] == [64, 64, 22]
 
 
 def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> None:

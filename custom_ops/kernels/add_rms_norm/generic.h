@@ -1,8 +1,6 @@
 // The vector body.
 #pragma once
 
-#include <cmath>
-
 #include "kernels/add_rms_norm/add_rms_norm.h"
 #include "kernels/parallel.h"
 #include "simd/vec.h"

@@ -27,8 +27,9 @@ inline void store_block(const float* block, int64_t key_dim, int64_t value_dim, 
 
 // Ask for what the next chunk reads, a few tokens with each block of columns: a token's heads are
 // too far from the next token's for the processor to see them coming.
-__attribute__((always_inline)) inline void prefetch_tokens(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, int64_t n,
-                            int64_t key_head) {
+__attribute__((always_inline)) inline void prefetch_tokens(const GatedDeltaRuleArgs& args,
+                                                           int64_t row, int64_t t, int64_t n,
+                                                           int64_t key_head) {
   const int64_t end = min_of(t + n, args.lengths[row]), width = args.group() * args.value_dim;
   for (; t < end; ++t) {
     const TokenAt token = token_at(args, row, t, key_head);
@@ -98,14 +99,14 @@ inline void run_chunks(const GatedDeltaRuleArgs& args, int64_t row, int64_t key_
 }
 
 inline void run_row(const GatedDeltaRuleArgs& args, int64_t row, int64_t key_head) {
-  constexpr int64_t kFewTokens = 3;  // below this a chunk costs more than its tokens one by one
+  constexpr int64_t kMostSteps = 3;  // up to this a chunk costs more than its tokens one by one
   const int64_t length = args.lengths[row], width = args.group() * args.value_dim;
   for (int64_t t = length; t < args.tokens; ++t) {
     zero_floats(args.o + (row * args.tokens + t) * args.value_width() + key_head * width, width);
   }
   const int64_t size = args.value_heads * args.key_dim * args.value_dim;
   const float* state = args.state + row * size;
-  if (length > kFewTokens) {
+  if (length > kMostSteps) {
     run_chunks(args, row, key_head);
   } else if (length > 0) {
     float* scratch = thread_scratch(2 * args.key_dim);

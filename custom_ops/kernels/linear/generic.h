@@ -53,6 +53,7 @@ void linear_of_many(const LinearArgs& args, const Element* weight, int64_t begin
 
 inline void linear(const LinearArgs& args, const Parallel& parallel) {
   constexpr int64_t kTokens = 1024;  // of a block: bounds the memory for a long prompt
+  if (args.outputs == 0) return;
   visit(args.weight, [&](auto* weight) {
     if (args.tokens <= kFewTokens) return linear_of_few(args, weight, parallel);
     const SharedBuffer panel(token_panel_size(min_of(args.tokens, kTokens), args.inputs));

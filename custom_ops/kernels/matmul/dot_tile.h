@@ -3,7 +3,7 @@
 // Each y[m,n] has one vector of partial sums, one lane for every k of the same remainder, summed
 // up in a fixed order at the end: lanes half a vector apart first, then a quarter, down to
 // neighbours. panel_tile.h computes the same to the bit, so a token's y does not depend on how many
-// others are beside it.
+// others are beside it. (Of a NaN that holds for its being one, not for its sign and payload.)
 #pragma once
 
 #include "simd/vec.h"

@@ -81,7 +81,7 @@ inline void many_tokens_product(int64_t tokens, int64_t width, const float* toke
     const int64_t share = round_up(coming * kTileTokens / tokens + 1, 64);
     for (int64_t m = 0; m < tokens; m += kTileTokens) {
       const int64_t tile = m / kTileTokens, at = tile * share;
-      prefetch(next + at, max_of(min_of(share, coming - at), 0));
+      if (at < coming) prefetch(next + at, min_of(share, coming - at));
       panel_tile_of<kTileTokens>(min_of(kTileTokens, tokens - m), vectors_of(width),
                                  token_panel + tile * token_tile_size(width), row_panel, rows - n,
                                  y + m * stride + n, stride);
