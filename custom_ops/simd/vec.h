@@ -3,8 +3,8 @@
 // A translation unit defines one of DELTAPORT_SIMD_{AVX512,AVX2,PORTABLE} and DELTAPORT_ISA, the
 // name of its namespace, before it includes this. All that a vector body calls lives in that
 // namespace, so that the linker cannot pick, for a machine without AVX-512, a function that was
-// compiled with it. (That is also why the bodies call no
-// inline function of the standard library that would not be inlined.)
+// compiled with it. (That is also why the bodies call no inline function of the standard library that
+// would not be inlined.)
 #pragma once
 
 #if !defined(DELTAPORT_ISA)

@@ -200,7 +200,8 @@ inline void attend(const GatedAttentionArgs& args, const Queries& q, int64_t beg
   const int64_t plane = (q.row * args.kv_heads + q.kv_head) * args.capacity * D;
   const int64_t count = q.tokens * args.group();
   load_queries(args, q, s);
-  zero_floats(s.values, AttendScratch::values_size(D));  // what pads a value's last tile
+  // What pads a value's last tile.
+  if (D != s.value_dim) zero_floats(s.values, AttendScratch::values_size(D));
   for (int64_t column = begin; column < end; column += kBlock) {
     const int64_t n = min_of(kBlock, end - column), at = plane + column * D;
     score_block(count, D, args.present_key + at, n, s);
