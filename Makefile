@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize emulate lint format typecheck docs bench clean
+.PHONY: help setup demo test sanitize emulate lint format typecheck docs stub bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ REACHABLE := import sys, urllib.request as r; r.urlopen(sys.argv[1] + '/torch/',
 
 # torch first, so that the second command finds it there and does not choose a build of its own.
 # Of two builds of the pinned version pip takes the one with a local label: 2.13.0+cpu.
-NATIVE := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+NATIVE := $(shell find custom_ops runtime -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
 
 $(READY): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
 	$(PYTHON) -m venv $(VENV)
@@ -71,6 +71,9 @@ typecheck: $(READY) ## check types, strictly
 
 docs: $(READY) ## regenerate the pages that are made from code
 	$(BIN)/python -m tools.generate_docs
+
+stub: $(READY) ## regenerate the type stub of the native runtime
+	$(BIN)/python -m nanobind.stubgen -q -m deltaport.runtime._native -o runtime/_native.pyi
 
 bench: $(READY) ## measure what the documentation claims
 	$(BIN)/python -m benchmarks.export_memory

@@ -19,7 +19,7 @@ from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.recipe import Source
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.recipes.region import Region
-from deltaport.runtime.kernel_library import register_kernels
+from deltaport.runtime.kernel_library import kernel_library
 from deltaport.state_layout import StateLayout
 
 __all__ = ["Array", "BoundRun", "bound_run", "our_model", "peer_model"]
@@ -119,7 +119,7 @@ def bound_run(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    register_kernels(options)
+    options.register_custom_ops_library(str(kernel_library()))
     session = ort.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

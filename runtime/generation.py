@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from deltaport.errors import EngineError, InputError
+from deltaport.errors import InputError
+from deltaport.runtime import _native
+from deltaport.runtime.allowed_tokens import allowed_mask
 from deltaport.runtime.arguments import integer, token_ids
-from deltaport.runtime.batch import Logits
-from deltaport.runtime.completion import GeneratedToken
+from deltaport.runtime.completion import FinishReason, GeneratedToken
+from deltaport.runtime.row_text import RowText
 from deltaport.runtime.sampling_params import SamplingParams
-from deltaport.runtime.sequence import GeneratedSequence
 
 if TYPE_CHECKING:
     from deltaport.runtime.session import Session
@@ -23,6 +24,21 @@ Prompt = str | Sequence[int]
 """What a row is to continue: text, token ids, or nothing to go on from where it is."""
 Requests = Mapping[int, tuple[Prompt, SamplingParams]]
 """By row."""
+
+
+_Found = tuple[
+    int, int, float | None, tuple[tuple[int, float], ...], Literal["length", "end_token"] | None
+]
+"""As the native runtime gives it; the last says why it is the row's last token."""
+
+
+@dataclass
+class _Row:
+    """What Python has to do for a live row."""
+
+    params: SamplingParams
+    text: RowText
+    new_tokens: list[int] = field(default_factory=list)
 
 
 class Generation:
@@ -42,14 +58,15 @@ class Generation:
         """``chunk_size`` bounds the tokens a row runs per step, as in ``Session.prefill``."""
         if chunk_size is not None:
             integer("chunk_size", chunk_size)
-        self._batch = session.batch
-        self._chunk_size = chunk_size
-        self._live: dict[int, GeneratedSequence] = {}
+        self._session = session
+        self._engine = session.engine
+        self._native = _native.Generation(session.native, chunk_size or 0)
+        self._rows: dict[int, _Row] = {}
 
     @property
     def live(self) -> list[int]:
         """Rows that have not ended, ascending."""
-        return sorted(self._live)
+        return self._native.live
 
     def start(self, row: int, prompt: Prompt, params: SamplingParams | None = None) -> None:
         """Append ``prompt`` to ``row`` and continue it from the next step on.
@@ -58,34 +75,30 @@ class Generation:
         continue and does not become live. ``params``: by default greedy. Raises ``InputError`` or
         ``CapacityError`` and changes nothing.
         """
-        integer("row", row, least=0, most=len(self._batch.tokens) - 1)
+        self._check_row(row)
         self.start_all({row: (prompt, params or SamplingParams())})
 
     def start_all(self, requests: Requests) -> None:
         """As :meth:`start` for several rows at once: all of them or none."""
-        batch = self._batch
-        batch.check_usable()
-        given: dict[int, list[int]] = {}
-        joining: dict[int, GeneratedSequence] = {}
+        live = set(self.live)
+        joining: dict[int, _Row] = {}
+        native: list[tuple[int, list[int], _native.SamplingParams]] = []
         for row, (prompt, params) in requests.items():
-            if row in self._live:
+            if row in live:
                 raise InputError(f"row {row} is being generated; cancel it first")
             if not isinstance(params, SamplingParams):
                 raise InputError(f"row {row}: params are {params!r:.40}, expected SamplingParams")
-            given[row] = self._ids(row, prompt)
-            joining[row] = GeneratedSequence(
-                batch.engine, row, batch.tokens[row], given[row], batch.context, params
-            )
-        follow = {row: sequence.to_come for row, sequence in (self._live | joining).items()}
-        batch.append(given, follow, self._chunk_size)
-        for row, sequence in joining.items():
-            if batch.tokens[row] and (sequence.limit or batch.waiting([row])):
-                self._live[row] = sequence
+            ids = self._ids(row, prompt)
+            params.check_ids(self._engine.manifest.vocab_size)
+            joining[row] = _Row(params, RowText(self._engine, params))
+            native.append((row, ids, params.native()))
+        self._native.start(native)
+        self._rows |= joining
 
     def cancel(self, row: int) -> None:
         """Let ``row`` end here, or have ended; its tokens so far stay in the session."""
-        integer("row", row, least=0, most=len(self._batch.tokens) - 1)
-        self._live.pop(row, None)
+        self._check_row(row)
+        self._native.cancel(row)
 
     def step(self) -> list[GeneratedToken]:
         """Run the decoder once; the new token of every row that has one, by row.
@@ -94,23 +107,42 @@ class Generation:
         ``allowed_tokens`` does or nothing is left to choose, no row has gone on, and the step can
         be repeated when the row in question is cancelled.
         """
-        self._run()
-        picks = [(row, self._pick(row)) for row in self._ready()]
-        return [self._go_on(row, token) for row, token in picks]
+        if all(self._rows[row].params.allowed_tokens is None for row in self.live):
+            return [self._event(found) for found in self._native.step()]
+        self._native.run()
+        picks = [(row, self._pick(row)) for row in self._native.ready()]
+        return [self._event(self._native.go_on(row, token)) for row, token in picks]
 
     def events(self) -> Iterator[GeneratedToken]:
         """All steps until no row is live, a token at a time.
 
         Rows go on as their tokens are taken: whoever stops taking has seen all there are.
         """
-        while self._live:
-            self._run()
-            for row in self._ready():
-                yield self._go_on(row, self._pick(row))
+        while self.live:
+            self._native.run()
+            yield from self._ready_events()
+
+    async def events_async(self) -> AsyncIterator[GeneratedToken]:
+        """As :meth:`events`, for ``async for``; a task that is cancelled cancels its step."""
+        while self.live:
+            step = asyncio.ensure_future(asyncio.to_thread(self._native.run))
+            try:
+                await asyncio.shield(step)
+            except asyncio.CancelledError:
+                self._session.cancel()
+                await asyncio.wait([step])  # the session is not to be left in mid-step
+                step.exception()  # is looked at: it says that the step was cancelled
+                raise
+            for event in self._ready_events():
+                yield event
+
+    def _ready_events(self) -> Iterator[GeneratedToken]:
+        for row in self._native.ready():
+            yield self._event(self._native.go_on(row, self._pick(row)))
 
     def _ids(self, row: int, prompt: Prompt) -> list[int]:
         """``prompt`` as token ids that the engine has."""
-        engine, name = self._batch.engine, f"row {row}"
+        engine, name = self._engine, f"row {row}"
         if isinstance(prompt, str):
             if engine.tokenizer is None:
                 raise InputError(
@@ -120,47 +152,21 @@ class Generation:
             prompt, name = engine.tokenizer.encode(prompt), f"row {row}, by the tokenizer"
         return token_ids(name, prompt, engine.manifest.vocab_size)
 
-    def _run(self) -> None:
-        """One step for the rows whose state has not seen all their tokens, if there are any."""
-        self._batch.check_usable()
-        for row in self.live:
-            self._check_untouched(row)
-        if waiting := self._batch.waiting(self.live):
-            self._batch.step(waiting, self._chunk_size)
-
-    def _ready(self) -> list[int]:
-        """Live rows that can have a token now. One that was to be read only ends instead."""
-        waiting = set(self._batch.waiting(self._live))
-        ready = [row for row in self.live if row not in waiting]
-        for row in ready:
-            if not self._live[row].limit:
-                del self._live[row]
-        return [row for row in ready if row in self._live]
-
     def _pick(self, row: int) -> int:
-        self._check_untouched(row)  # the rows' tokens may be taken one at a time
-        return self._live[row].pick(self._logits(row))
+        held = self._rows[row]
+        callback, vocab_size = held.params.allowed_tokens, self._engine.manifest.vocab_size
+        return self._native.pick(row, allowed_mask(callback, held.new_tokens, vocab_size))
 
-    def _check_untouched(self, row: int) -> None:
-        self._live[row].check_untouched(self._batch.tokens[row])
+    def _event(self, found: _Found) -> GeneratedToken:
+        row, token, logprob, top_logprobs, ended = found
+        reason: FinishReason | None = ended
+        held = self._rows[row]
+        held.new_tokens.append(token)
+        text = held.text.push(token, last=reason is not None)
+        if held.text.stopped:
+            reason = "stop_string"
+            self._native.cancel(row)
+        return GeneratedToken(row, token, text, logprob, top_logprobs, reason)
 
-    def _go_on(self, row: int, token: int) -> GeneratedToken:
-        """Make ``token`` the row's next one."""
-        event = self._live[row].add(token, self._logits(row))
-        self._batch.extend(row, token)
-        if event.finish_reason is not None:
-            del self._live[row]
-        return event
-
-    def _logits(self, row: int) -> Logits:
-        """What the row's next token is chosen by; EngineError if that is not numbers."""
-        logits = self._batch.logits[row]
-        assert logits is not None, "only rows that were run are continued"
-        largest = logits.max()  # a NaN counts as largest
-        if not np.isfinite(largest):
-            raise EngineError(
-                f"{self._batch.engine.folder}: the logits of row {row} after "
-                f"{len(self._batch.tokens[row])} tokens hold {largest}; the checkpoint's weights "
-                "do, or they overflow"
-            )
-        return logits
+    def _check_row(self, row: int) -> None:
+        integer("row", row, least=0, most=self._session.sequences - 1)

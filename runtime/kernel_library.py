@@ -1,4 +1,4 @@
-"""Where the native kernels are, and how an ONNX Runtime session gets them."""
+"""Where the native kernels are."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import importlib.util
 import os
 from pathlib import Path
 
-import onnxruntime
-
 from deltaport.errors import EngineError
 
 __all__ = [
     "ISA_VARIABLE",
     "KERNELS_VARIABLE",
     "kernel_library",
-    "register_kernels",
     "supported_isas",
 ]
 
@@ -40,18 +37,6 @@ def kernel_library() -> Path:
             f"or set {KERNELS_VARIABLE} to the library"
         )
     return Path(spec.origin)
-
-
-def register_kernels(options: onnxruntime.SessionOptions) -> None:
-    """Let sessions made with ``options`` run the custom ops by their native kernels.
-
-    They run the best instruction set of the machine, or the one ``DELTAPORT_ISA`` names.
-    """
-    library = kernel_library()
-    try:
-        options.register_custom_ops_library(str(library))
-    except Exception as error:
-        raise EngineError(f"{library}: cannot be loaded: {error}") from error
 
 
 def supported_isas() -> tuple[str, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import InputError
+from deltaport.runtime import _native
 from deltaport.runtime.arguments import flag, integer, number, token_ids
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ AllowedTokens = Callable[[Sequence[int]], "NDArray[np.bool_] | Collection[int] |
 
 LARGEST = 1e6
 """Bound of penalties, biases and temperatures: beyond any use, and far from overflowing."""
+_OF_PYTHON = {"allowed_tokens", "stop", "detokenize"}
+"""Fields that the native runtime does not have."""
 _ANY_ID = 1 << 31
 """Above every token id; whether an engine has one is seen when it is to generate."""
 
@@ -32,7 +35,7 @@ class SamplingParams:
     """What a sequence is generated with. Everything is off by default: greedy, 128 tokens.
 
     Checked when made: raises ``InputError`` that names the field. What each filter does exactly
-    is told in ``logits_processors``, where they are applied in the order of the fields here.
+    is told in ``logits_processors.h``, where they are applied in the order of the fields here.
     """
 
     max_new_tokens: int | None = 128
@@ -86,6 +89,11 @@ class SamplingParams:
         from deltaport.runtime.generation_config import recommended
 
         return replace(cls(**recommended(engine.folder)), **changes)
+
+    def native(self) -> _native.SamplingParams:
+        """The same for the native runtime, which leaves text and callbacks to Python."""
+        names = {field.name for field in fields(self)} - _OF_PYTHON
+        return _native.SamplingParams(**{name: getattr(self, name) for name in names})
 
     def check_ids(self, vocab_size: int) -> None:
         """Refuse token ids that a model of ``vocab_size`` does not have."""

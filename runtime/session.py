@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from types import TracebackType
+from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deltaport.errors import CapacityError, InputError
+from deltaport.errors import InputError
+from deltaport.runtime import _native
 from deltaport.runtime.arguments import Rows, integer, one_per_row, token_rows
-from deltaport.runtime.batch import Batch, Logits, Which
 from deltaport.runtime.completion import Completion, GeneratedToken
 from deltaport.runtime.engine import Engine
 from deltaport.runtime.generation import Generation, Prompt, Requests
 from deltaport.runtime.sampling_params import SamplingParams
+from deltaport.runtime.session_state import SessionState, row_state
 from deltaport.runtime.snapshot import Snapshot
-from deltaport.runtime.state_buffers import StateBuffers
+from deltaport.runtime.step_limits import LIMITS
 
-__all__ = ["Logits", "Session"]
+__all__ = ["Logits", "Session", "Which"]
 
+Logits = NDArray[np.float32]
+Which = Literal["last", "all"]
 Prompts = Sequence[Prompt | None]
 """A prompt per row; ``None`` leaves a row alone."""
 Params = SamplingParams | Sequence[SamplingParams | None] | None
@@ -29,7 +35,8 @@ class Session:
 
     Rows take any number of tokens at a time; a row that is given none is untouched. What a row
     yields does not depend on the rows beside it, nor, up to rounding, on how its tokens were cut
-    into calls and steps. Not for use from several threads at once.
+    into calls and steps. A step that fails, or is cancelled, leaves all rows as they were before
+    it. Not for use from several threads at once, but for :meth:`cancel`.
     """
 
     def __init__(self, engine: Engine, sequences: int = 1, *, context: int | None = None) -> None:
@@ -37,28 +44,72 @@ class Session:
         limit = engine.manifest.max_positions
         self.engine = engine
         self.context = limit if context is None else integer("context", context, most=limit)
-        self.batch = Batch(engine, sequences, self.context)
+        self.native = _native.Session(
+            engine.native, sequences, self.context, LIMITS, engine.observer
+        )
         """What a ``Generation`` works on."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     @property
     def sequences(self) -> int:
-        """Number of rows."""
-        return len(self.batch.tokens)
+        """Number of rows, closed ones included."""
+        return self.native.rows
 
     @property
     def tokens(self) -> list[list[int]]:
-        """Every row's tokens so far, prompts and generated; at most ``context`` of them."""
-        return self.batch.tokens
+        """Every row's tokens so far, prompts and generated; at most ``context`` of them. Copies."""
+        return [self.native.tokens(row) if self.is_open(row) else [] for row in self._rows]
 
     @property
-    def state(self) -> StateBuffers:
+    def state(self) -> SessionState:
         """The state, for inspection."""
-        return self.batch.state
+        return SessionState(self.native, self.engine.manifest.state)
 
     @property
     def lengths(self) -> list[int]:
         """Tokens each row's state has seen; a generated one is seen with its successor."""
-        return [int(n) for n in self.batch.lengths]
+        return [self.native.length(row) if self.is_open(row) else 0 for row in self._rows]
+
+    def open_row(self) -> int:
+        """A new empty row; the lowest number that no open row has."""
+        return self.native.open()
+
+    def close_row(self, row: int) -> None:
+        """End a row and give its memory back."""
+        self._check_row(row)
+        self.native.close(row)
+
+    def is_open(self, row: int) -> bool:
+        """Whether there is such a row and it was not closed."""
+        return self.native.is_open(row)
+
+    def fork(self, row: int) -> int:
+        """A new row that goes on from where ``row`` is."""
+        self._check_row(row)
+        return self.native.fork(row)
+
+    def close(self) -> None:
+        """End all rows and give their memory back."""
+        for row in self._rows:
+            if self.is_open(row):
+                self.native.close(row)
+
+    def cancel(self) -> None:
+        """End the step in progress, or else the next one, with ``StepCancelledError``.
+
+        From any thread. All rows are then as they were before the step, and can go on.
+        """
+        self.native.cancel()
 
     def prefill(
         self, rows: Rows, *, chunk_size: int | None = None, logits: Which = "last"
@@ -68,11 +119,11 @@ class Session:
         ``chunk_size`` bounds the tokens a row runs per step; by default it follows from the
         context. Returns per row the logits [V] after its last token or, for ``logits="all"``,
         [n,V] after each; ``None`` for a row that was given no token (an empty list or ``None``).
-        Raises ``InputError`` or ``CapacityError`` before anything is run.
+        Raises ``InputError`` or ``CapacityError`` before anything is run. Where a step fails, what
+        earlier ones have run stays, and tokens not run are taken back.
         """
         if logits not in ("last", "all"):
             raise InputError(f'logits is {logits!r:.40}, expected "last" or "all"')
-        self.batch.check_usable()
         if chunk_size is not None:
             integer("chunk_size", chunk_size)
         given = {
@@ -82,16 +133,25 @@ class Session:
             )
             if tokens
         }
-        self.batch.append(given, {}, chunk_size)
+        for row in given:
+            self._check_row(row)
+        before = {row: self.native.count(row) for row in given}
+        self.native.append(list(given.items()), [], chunk_size or 0)
         parts: dict[int, list[Logits]] = {row: [] for row in given}
-        while waiting := self.batch.waiting(given):
-            for row, part in self.batch.step(waiting, chunk_size, logits).items():
-                parts[row].append(part)
+        try:
+            while waiting := self.native.waiting(list(given)):
+                for row, part in self.native.step(waiting, chunk_size or 0, logits == "all"):
+                    parts[row].append(part)
+        except BaseException:
+            for row, count in before.items():
+                self.native.retract(row, count)
+            raise
         answers: list[Logits | None] = [None] * self.sequences
         for row, tokens in given.items():
             # A generated token nobody had run yet ran too; its logits were not asked for.
-            asked = np.concatenate(parts[row])[-len(tokens) :]
-            answers[row] = asked if logits == "all" else asked[-1]
+            found = parts[row]
+            asked = found[0] if len(found) == 1 else np.concatenate(found)
+            answers[row] = asked[-len(tokens) :] if logits == "all" else asked[-1]
         return answers
 
     def decode(self, tokens: Sequence[int | None]) -> list[Logits | None]:
@@ -122,6 +182,22 @@ class Session:
         generation.start_all(self._requests(prompts, params))
         return generation.events()
 
+    async def stream_async(
+        self,
+        prompts: Prompts | None = None,
+        params: Params = None,
+        *,
+        chunk_size: int | None = None,
+    ) -> AsyncIterator[GeneratedToken]:
+        """As :meth:`stream`, for ``async for``: steps run in a thread of their own.
+
+        Leaving the loop, or cancelling the task, cancels the step in progress.
+        """
+        generation = Generation(self, chunk_size=chunk_size)
+        generation.start_all(self._requests(prompts, params))
+        async for event in generation.events_async():
+            yield event
+
     def generate(
         self,
         prompts: Prompts | None = None,
@@ -133,25 +209,35 @@ class Session:
         generation = Generation(self, chunk_size=chunk_size)
         requests = self._requests(prompts, params)
         generation.start_all(requests)
-        events: list[list[GeneratedToken]] = [[] for _ in self.tokens]
+        events: list[list[GeneratedToken]] = [[] for _ in self._rows]
         for event in generation.events():
             events[event.row].append(event)
         return [
             Completion.of(events[row], decoded=requests[row][1].detokenize and self._has_text)
-            if row in requests and self.tokens[row]
+            if row in requests and self.native.count(row)
             else Completion()
-            for row in range(self.sequences)
+            for row in self._rows
         ]
 
     def clear(self, row: int) -> None:
         """Make ``row`` an empty sequence again."""
         self._check_row(row)
-        self.batch.clear(row)
+        self.native.clear(row)
 
     def snapshot(self, row: int) -> Snapshot:
         """Set aside what ``row`` is now: a copy of its tokens and of the state they made."""
         self._check_row(row)
-        return self.batch.snapshot(row)
+        manifest, length = self.engine.manifest, self.native.length(row)
+        return Snapshot(
+            manifest=manifest,
+            tokens=tuple(self.native.tokens(row)),
+            length=length,
+            logits=self.native.logits(row),
+            state={
+                tensor.input: row_state(self.native, manifest.state, at, row, length)
+                for at, tensor in enumerate(manifest.state)
+            },
+        )
 
     def restore(self, row: int, snapshot: Snapshot) -> None:
         """Make ``row`` what it was at ``snapshot``, in this session or another of the same engine.
@@ -167,16 +253,23 @@ class Session:
                 f"the snapshot was taken with another engine than {self.engine.folder}; restore "
                 "it in a session of its own engine"
             )
-        if len(snapshot.tokens) > self.context:
-            raise CapacityError(
-                f"the snapshot has {len(snapshot.tokens)} tokens, which exceed the context of "
-                f"{self.context}; open the session with a larger context"
-            )
-        self.batch.restore(row, snapshot)
+        parts = [snapshot.state[tensor.input] for tensor in self.engine.manifest.state]
+        self.native.restore(
+            row,
+            list(snapshot.tokens),
+            snapshot.length,
+            snapshot.logits,
+            [np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in parts],
+        )
 
     def _check_row(self, row: int) -> None:
         integer("row", row, least=0, most=self.sequences - 1)
-        self.batch.check_usable()
+        if not self.is_open(row):
+            raise InputError(f"row {row} is closed; open one with open_row, or another session")
+
+    @property
+    def _rows(self) -> range:
+        return range(self.sequences)
 
     @property
     def _has_text(self) -> bool:
@@ -185,7 +278,7 @@ class Session:
     def _requests(self, prompts: Prompts | None, params: Params) -> Requests:
         """What each row that is not left alone is to continue, and how."""
         if prompts is None:
-            prompts = [()] * self.sequences
+            prompts = [() if self.is_open(row) else None for row in self._rows]
         if params is None or isinstance(params, SamplingParams):
             params = [params] * self.sequences
         for given in (prompts, params):

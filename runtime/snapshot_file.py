@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from deltaport.errors import InputError, OutputError
 from deltaport.package import Manifest
+from deltaport.runtime.session_state import NUMPY_DTYPES
 from deltaport.runtime.snapshot import Snapshot
-from deltaport.runtime.state_buffers import NUMPY_DTYPES
 from deltaport.state_layout import CAPACITY
 
 __all__ = ["load_snapshot", "save_snapshot"]

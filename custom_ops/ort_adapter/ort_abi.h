@@ -14,7 +14,14 @@ namespace deltaport::ort {
 constexpr uint32_t kApiVersion = 21;
 
 struct Status;
+struct Env;
+struct Session;
+struct RunOptions;
 struct SessionOptions;
+struct MemoryInfo;
+struct Allocator;
+struct TypeInfo;
+struct CudaOptions;
 struct CustomOpDomain;
 struct KernelInfo;
 struct KernelContext;
@@ -22,7 +29,10 @@ struct Value;
 struct TensorInfo;
 struct CustomOp;
 
-enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
+enum ErrorCode : int { kFail = 1, kInvalidArgument = 2, kNotImplemented = 9 };
+constexpr int kLogErrors = 3;      // least severe messages that are shown
+constexpr int kArenaAllocator = 1;  // as memory is described; any for memory of the caller's
+constexpr int kDefaultMemory = 0;
 
 enum TensorType : int {
   kUndefined = 0,  // as an op's declaration: any
@@ -49,21 +59,58 @@ class Api {
   }
 
   DELTAPORT_ORT_ENTRY(0, create_status, Status*, ErrorCode, const char*)
+  DELTAPORT_ORT_ENTRY(1, error_code, ErrorCode, const Status*)
   DELTAPORT_ORT_ENTRY(2, error_message, const char*, const Status*)
+  DELTAPORT_ORT_ENTRY(3, create_env, Status*, int, const char*, Env**)
+  DELTAPORT_ORT_ENTRY(7, create_session, Status*, const Env*, const char*, const SessionOptions*, Session**)
+  DELTAPORT_ORT_ENTRY(8, create_session_from_array, Status*, const Env*, const void*, size_t,
+                      const SessionOptions*, Session**)
+  DELTAPORT_ORT_ENTRY(9, run, Status*, Session*, const RunOptions*, const char* const*, const Value* const*,
+                      size_t, const char* const*, size_t, Value**)
+  DELTAPORT_ORT_ENTRY(10, create_session_options, Status*, SessionOptions**)
+  DELTAPORT_ORT_ENTRY(22, set_log_severity, Status*, SessionOptions*, int)
+  DELTAPORT_ORT_ENTRY(24, set_intra_op_threads, Status*, SessionOptions*, int)
+  DELTAPORT_ORT_ENTRY(25, set_inter_op_threads, Status*, SessionOptions*, int)
   DELTAPORT_ORT_ENTRY(26, create_domain, Status*, const char*, CustomOpDomain**)
   DELTAPORT_ORT_ENTRY(27, add_op, Status*, CustomOpDomain*, const CustomOp*)
   DELTAPORT_ORT_ENTRY(28, add_domain, Status*, SessionOptions*, CustomOpDomain*)
+  DELTAPORT_ORT_ENTRY(30, input_count, Status*, const Session*, size_t*)
+  DELTAPORT_ORT_ENTRY(31, output_count, Status*, const Session*, size_t*)
+  DELTAPORT_ORT_ENTRY(33, input_type, Status*, const Session*, size_t, TypeInfo**)
+  DELTAPORT_ORT_ENTRY(34, output_type, Status*, const Session*, size_t, TypeInfo**)
+  DELTAPORT_ORT_ENTRY(36, input_name, Status*, const Session*, size_t, Allocator*, char**)
+  DELTAPORT_ORT_ENTRY(37, output_name, Status*, const Session*, size_t, Allocator*, char**)
+  DELTAPORT_ORT_ENTRY(39, create_run_options, Status*, RunOptions**)
+  DELTAPORT_ORT_ENTRY(46, set_terminate, Status*, RunOptions*)
+  DELTAPORT_ORT_ENTRY(47, unset_terminate, Status*, RunOptions*)
+  DELTAPORT_ORT_ENTRY(49, create_tensor, Status*, const MemoryInfo*, void*, size_t, const int64_t*, size_t,
+                      TensorType, Value**)
   DELTAPORT_ORT_ENTRY(51, tensor_data, Status*, Value*, void**)
+  DELTAPORT_ORT_ENTRY(55, as_tensor_info, Status*, const TypeInfo*, const TensorInfo**)
   DELTAPORT_ORT_ENTRY(60, element_type, Status*, const TensorInfo*, TensorType*)
   DELTAPORT_ORT_ENTRY(61, rank, Status*, const TensorInfo*, size_t*)
   DELTAPORT_ORT_ENTRY(62, dimensions, Status*, const TensorInfo*, int64_t*, size_t)
   DELTAPORT_ORT_ENTRY(65, tensor_info, Status*, const Value*, TensorInfo**)
+  DELTAPORT_ORT_ENTRY(69, create_cpu_memory_info, Status*, int, int, MemoryInfo**)
+  DELTAPORT_ORT_ENTRY(76, free, Status*, Allocator*, void*)
+  DELTAPORT_ORT_ENTRY(78, default_allocator, Status*, Allocator**)
   DELTAPORT_ORT_ENTRY(85, float_attribute, Status*, const KernelInfo*, const char*, float*)
   DELTAPORT_ORT_ENTRY(86, int_attribute, Status*, const KernelInfo*, const char*, int64_t*)
   DELTAPORT_ORT_ENTRY(90, input, Status*, const KernelContext*, size_t, const Value**)
   DELTAPORT_ORT_ENTRY(91, output, Status*, KernelContext*, size_t, const int64_t*, size_t, Value**)
   DELTAPORT_ORT_ENTRY(93, release_status, void, Status*)
+  DELTAPORT_ORT_ENTRY(95, release_session, void, Session*)
+  DELTAPORT_ORT_ENTRY(96, release_value, void, Value*)
+  DELTAPORT_ORT_ENTRY(97, release_run_options, void, RunOptions*)
+  DELTAPORT_ORT_ENTRY(98, release_type_info, void, TypeInfo*)
   DELTAPORT_ORT_ENTRY(99, release_tensor_info, void, TensorInfo*)
+  DELTAPORT_ORT_ENTRY(100, release_session_options, void, SessionOptions*)
+  DELTAPORT_ORT_ENTRY(125, available_providers, Status*, char***, int*)
+  DELTAPORT_ORT_ENTRY(126, release_available_providers, Status*, char**, int)
+  DELTAPORT_ORT_ENTRY(130, add_config_entry, Status*, SessionOptions*, const char*, const char*)
+  DELTAPORT_ORT_ENTRY(204, append_cuda, Status*, SessionOptions*, const CudaOptions*)
+  DELTAPORT_ORT_ENTRY(205, create_cuda_options, Status*, CudaOptions**)
+  DELTAPORT_ORT_ENTRY(208, release_cuda_options, void, CudaOptions*)
   DELTAPORT_ORT_ENTRY(274, parallel_for, Status*, const KernelContext*, void (*)(void*, size_t),
                       size_t, size_t, void*)
 #undef DELTAPORT_ORT_ENTRY

@@ -14,6 +14,7 @@ __all__ = [
     "InputError",
     "OutputError",
     "PassError",
+    "StepCancelledError",
 ]
 
 
@@ -43,6 +44,10 @@ class InputError(DeltaportError):
 
 class CapacityError(InputError):
     """A sequence would outgrow the context it was given."""
+
+
+class StepCancelledError(DeltaportError):
+    """A step of a session was cancelled; everything is as it was before it."""
 
 
 class PassError(Exception):

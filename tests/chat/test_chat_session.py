@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from deltaport.chat import ChatSession, ChatTemplate, Conversation
 from deltaport.chat.template_files import TemplateFiles
 from deltaport.errors import CapacityError, EngineError, InputError
 from deltaport.runtime import Engine, SamplingParams
+from tests.runtime.step_observers import Steps, observed
 from tests.tokenizers_like_qwen import save_qwen_like_tokenizer
 
 SHORT = SamplingParams(max_new_tokens=12)
@@ -39,18 +39,11 @@ def reasoning(chat_engine: Path) -> Iterator[ChatTemplate]:
         yield loaded
 
 
-class Counter:
-    """Tokens that an engine ran."""
-
-    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tokens = 0
-        run_step = engine.run_step
-
-        def counting(inputs: Sequence[tuple[str, Any]], outputs: Any) -> None:
-            self.tokens += int(np.sum(dict(inputs)["lengths"]))
-            run_step(inputs, outputs)
-
-        monkeypatch.setattr(engine, "run_step", counting)
+def watched(engine: Engine, template: ChatTemplate, **variables: Any) -> tuple[ChatSession, Steps]:
+    """A conversation and its steps."""
+    steps = Steps()
+    with observed(engine, steps):
+        return ChatSession(engine, template, **variables), steps
 
 
 def ids_of(chat: ChatSession, messages: list[dict[str, Any]], *, prompt: bool) -> list[int]:
@@ -96,18 +89,16 @@ def test_every_turn_is_what_reading_everything_afresh_gives(
     variables: dict[str, Any],
     engine: Engine,
     template: ChatTemplate,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chat = ChatSession(engine, template, **variables)
+    chat, steps = watched(engine, template, **variables)
     chat.conversation.system = "Be brief."
     history = 0
     for question in QUESTIONS:
         expected = afresh(chat, question, 12)
-        with monkeypatch.context() as patched:
-            counter = Counter(engine, patched)
-            answer = ask(chat, question)
-            # The last token of an answer is run with what follows it, if ever.
-            assert counter.tokens == answer.read_tokens + len(answer.tokens) - 1
+        steps.inputs.clear()
+        answer = ask(chat, question)
+        # The last token of an answer is run with what follows it, if ever.
+        assert steps.tokens == answer.read_tokens + len(answer.tokens) - 1
         assert answer.tokens == expected
         # At least what was there before the last answer is known.
         assert answer.prompt_tokens - answer.read_tokens >= history
@@ -133,19 +124,17 @@ def test_reasoning_of_earlier_turns_is_dropped_and_only_the_rest_read(
     assert first.read_tokens == first.prompt_tokens
 
 
-def test_where_nothing_is_dropped_nothing_is_read_twice(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_is_dropped_nothing_is_read_twice(engine: Engine, tmp_path: Path) -> None:
     save_qwen_like_tokenizer(tmp_path, template="chatml")
     with ChatTemplate.load(tmp_path) as template:
-        chat = ChatSession(engine, template)
+        chat, steps = watched(engine, template)
         first = ask(chat, "Hello?", saying(engine, "Yes, it sleeps."))
-        counter = Counter(engine, monkeypatch)
+        steps.inputs.clear()
         second = ask(chat, "And now?", saying(engine, "No."))
         known = first.prompt_tokens + len(first.tokens)
         assert second.prompt_tokens - second.read_tokens == known
         # The token that ended the first answer had not been run.
-        assert counter.tokens == second.read_tokens + 1 + len(second.tokens) - 1
+        assert steps.tokens == second.read_tokens + 1 + len(second.tokens) - 1
 
 
 def test_another_conversation_begins_at_the_beginning(
@@ -183,8 +172,8 @@ def test_an_answer_ends_with_the_context(engine: Engine, reasoning: ChatTemplate
 def test_memory_is_taken_as_an_answer_comes(engine: Engine, reasoning: ChatTemplate) -> None:
     chat = ChatSession(engine, reasoning)
     ask(chat, "Hi", saying(engine, "Hm."))
-    taken = chat._open().state.capacity
-    assert taken < chat._open().context // 2, "an answer without a limit reserves the context"
+    taken = chat._session.state.capacity
+    assert taken < chat._session.context // 2, "an answer without a limit reserves the context"
 
 
 def test_an_answer_can_be_stopped_and_is_kept(engine: Engine, reasoning: ChatTemplate) -> None:
@@ -222,25 +211,22 @@ def test_after_a_step_that_failed_the_conversation_goes_on(
     call: int,
     engine: Engine,
     reasoning: ChatTemplate,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chat = ChatSession(engine, reasoning)
-    ask(chat, "Hello?")
     calls = 0
-    run_step = engine.run_step
 
-    def failing(*arguments: Any) -> None:
+    def fail(_: int) -> None:
         nonlocal calls
-        calls += 1
-        if calls == call:
+        calls -= 1
+        if calls == 0:
             raise failure
-        run_step(*arguments)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(engine, "run_step", failing)
-        answer = chat.ask("And now?", SHORT)
-        with pytest.raises(type(failure)):
-            list(answer)
+    with observed(engine, Steps(fail)):
+        chat = ChatSession(engine, reasoning)
+    ask(chat, "Hello?")
+    calls = call
+    answer = chat.ask("And now?", SHORT)
+    with pytest.raises(type(failure)):
+        list(answer)
     # Two steps read the question; what came after that is kept.
     assert len(chat.conversation.messages) == (4 if call > 2 else 2)
     expected = afresh(chat, "Go on?", 12)

@@ -31,7 +31,7 @@ from deltaport.custom_ops.definitions import (
     OpDefinition,
 )
 from deltaport.numerics import Quantity, relative_error, tolerance
-from deltaport.runtime.kernel_library import ISA_VARIABLE, register_kernels
+from deltaport.runtime.kernel_library import ISA_VARIABLE, kernel_library
 from tests.kernels.kernel_invariants import STATES, assert_same_bits, run_every_way
 from tests.oracles import Array
 
@@ -178,7 +178,7 @@ def _session(model: bytes, optimized: bool, threads: int = 2) -> onnxruntime.Inf
         levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     )
     if _implementation != BODY:
-        register_kernels(options)
+        options.register_custom_ops_library(str(kernel_library()))
         # Memory of its own for every tensor, so that a sanitizer sees what lies beside it.
         options.enable_cpu_mem_arena = False
         with pytest.MonkeyPatch.context() as patch:

@@ -83,8 +83,8 @@ def _engine(
                 np.frombuffer(data, tensor.recipe.dtype).reshape(tensor.recipe.shape), name=name
             )
     own = dataclasses.replace(manifest, state=layout_of(model), ragged=target.ragged)
-    decoder = open_decoder(ir.to_proto(runnable).SerializeToString(), own, threads=2)
-    return Engine(source.folder, own, decoder)
+    graph = ir.to_proto(runnable).SerializeToString()
+    return Engine(source.folder, own, open_decoder(source.folder, own, graph=graph, threads=2))
 
 
 def _check(original: Original, engine: Engine, where: str) -> None:

@@ -11,13 +11,15 @@ import pytest
 from onnx import helper
 
 from deltaport.errors import EngineError
+from deltaport.runtime import Engine
 from deltaport.runtime.kernel_library import (
     ISA_VARIABLE,
     KERNELS_VARIABLE,
     kernel_library,
-    register_kernels,
     supported_isas,
 )
+from deltaport.runtime.onnxruntime_library import ONNXRUNTIME_VARIABLE, onnxruntime_library
+from tests.runtime.toy_engine import write_toy
 
 
 def one_op() -> bytes:
@@ -34,7 +36,7 @@ def one_op() -> bytes:
 def open_session() -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    register_kernels(options)
+    options.register_custom_ops_library(str(kernel_library()))
     return onnxruntime.InferenceSession(one_op(), options, providers=["CPUExecutionProvider"])
 
 
@@ -64,8 +66,28 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_file_that_is_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("text")
     monkeypatch.setenv(KERNELS_VARIABLE, str(tmp_path / "text.so"))
-    with pytest.raises(EngineError, match=r"text\.so: cannot be loaded"):
-        open_session()
+    folder = write_toy(tmp_path / "engine", target="ort-cpu")
+    with pytest.raises(EngineError, match=r"text\.so: cannot be loaded: .*; reinstall deltaport"):
+        Engine.open(folder)
+
+
+def test_a_library_that_has_no_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(KERNELS_VARIABLE, str(onnxruntime_library()))
+    folder = write_toy(tmp_path / "engine", target="ort-cpu")
+    with pytest.raises(EngineError, match="not deltaport's kernels; name ort_kernels"):
+        Engine.open(folder)
+
+
+def test_an_onnxruntime_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "engine")
+    for library, message in (
+        (tmp_path / "no.so", rf"{ONNXRUNTIME_VARIABLE} is '.*no\.so'.*unset it"),
+        (folder / "manifest.json", r"manifest\.json: cannot be loaded: "),
+        (kernel_library(), "not ONNX Runtime: it has no OrtGetApiBase"),
+    ):
+        monkeypatch.setenv(ONNXRUNTIME_VARIABLE, str(library))
+        with pytest.raises(EngineError, match=message):
+            Engine.open(folder)
 
 
 def test_an_onnxruntime_without_the_interface_is_refused() -> None:

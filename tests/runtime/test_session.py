@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deltaport.errors import EngineError
 from deltaport.runtime import Engine, SamplingParams
-from deltaport.runtime import batch as batch_module
-from deltaport.runtime.batch import INITIAL_CAPACITY, SMALLEST_STEP
+from deltaport.runtime.step_limits import LIMITS
 from tests.greedy import greedy
-from tests.runtime.toy_engine import EOS, POISON, toy_logits, toy_tokens, write_toy
+from tests.runtime.step_observers import Steps, observed
+from tests.runtime.toy_engine import EOS, POISON, VOCAB, toy_logits, toy_tokens, write_toy
 
 PROMPTS = [[1, 2, 3], [], [7], [4, 4, 4, 4, 4]]
 
@@ -84,20 +85,20 @@ def test_decode_leaves_a_row_given_none_untouched(engine: Engine) -> None:
 
 
 def test_capacity_grows_as_it_is_needed(engine: Engine) -> None:
-    prompt = sequence(INITIAL_CAPACITY - 2)
+    prompt = sequence(LIMITS.initial_capacity - 2)
     session = engine.session()
     session.prefill([prompt])
-    assert session.state.capacity == INITIAL_CAPACITY
+    assert session.state.capacity == LIMITS.initial_capacity
     assert greedy(session, new=6, stop=()) == [toy_tokens(prompt, 6, ())]
-    assert session.state.capacity == 2 * INITIAL_CAPACITY
+    assert session.state.capacity == 2 * LIMITS.initial_capacity
     session.prefill([sequence(600, seed=1)])
-    assert session.state.capacity == 4 * INITIAL_CAPACITY
+    assert session.state.capacity == 4 * LIMITS.initial_capacity
     assert_equal(session.decode([3])[0], toy_logits(session.tokens[0])[-1])
 
 
 def test_a_small_context_takes_little_memory(engine: Engine) -> None:
     assert engine.session(context=10).state.capacity == 10
-    assert engine.session().state.capacity == INITIAL_CAPACITY
+    assert engine.session().state.capacity == LIMITS.initial_capacity
 
 
 def test_rows_that_begin_late(engine: Engine) -> None:
@@ -214,53 +215,48 @@ def test_logits_belong_to_the_caller(engine: Engine, kind: Any) -> None:
         assert_equal(logits, toy_logits(row[:-1])[-1:].reshape(np.shape(logits)))
 
 
-def steps_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What every later step of the engine is fed."""
-    steps: list[dict[str, Any]] = []
-    run_step = engine.run_step
-
-    def noting(inputs: Any, outputs: Any) -> None:
-        steps.append({name: array.copy() for name, array in inputs})
-        run_step(inputs, outputs)
-
-    monkeypatch.setattr(engine, "run_step", noting)
-    return steps
-
-
-def test_logits_are_made_for_nobody_but_the_last_token(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = steps_of(engine, monkeypatch)
-    engine.session(2).prefill([sequence(7), [3]], chunk_size=3)
+def test_logits_are_made_for_nobody_but_the_last_token(engine: Engine) -> None:
+    with observed(engine, Steps()) as steps:
+        engine.session(2).prefill([sequence(7), [3]], chunk_size=3)
     # The short row ends in the first step, the long one in the third.
-    assert [step["logit_index"].tolist() for step in steps] == [[3], [], [0]]
+    assert [step["logit_index"].tolist() for step in steps.inputs] == [[3], [], [0]]
+
+
+def test_rows_without_tokens_are_not_run(engine: Engine) -> None:
+    with observed(engine, Steps()) as steps:
+        session = engine.session(3)
+        session.prefill([sequence(7), [3], []], chunk_size=3)
+        session.decode([None, None, 1])
+        session.decode([1, None, 1])
+    assert [step["lengths"].tolist() for step in steps.inputs] == [[3, 1], [3], [1], [1], [1, 1]]
 
 
 def test_steps_shrink_as_the_context_grows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "SCORE_CELLS", 100_000)
-    steps = steps_of(engine, monkeypatch)
-    session = engine.session(2)
+    monkeypatch.setattr(LIMITS, "score_cells", 100_000)
+    with observed(engine, Steps()) as steps:
+        session = engine.session(2)
     (logits, _) = session.prefill([sequence(1100), [1]])
     assert_equal(logits, toy_logits(sequence(1100))[-1])
-    widths = [step["input_ids"].shape[1] for step in steps]
-    assert widths == sorted(widths[:-1], reverse=True) + widths[-1:]
-    for step, width in zip(steps, widths, strict=True):
-        columns = int(step["past_lengths"].max()) + width
-        assert width == SMALLEST_STEP or 2 * width * columns <= 100_000
-    assert len(set(widths)) > 3
+    for step, width in zip(steps.inputs, steps.widths, strict=True):
+        rows, columns = len(step["lengths"]), int(step["past_lengths"].max()) + width
+        assert width == LIMITS.smallest or rows * width * columns <= 100_000
+    alone = steps.widths[1:]  # the short row has ended
+    assert alone == sorted(alone[:-1], reverse=True) + alone[-1:]
+    assert len(set(alone)) > 3
 
 
 def test_steps_do_not_shrink_where_attention_holds_no_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "SCORE_CELLS", 100_000)
+    monkeypatch.setattr(LIMITS, "score_cells", 100_000)
     engine = Engine.open(write_toy(tmp_path / "engine", target="ort-cpu"))
-    steps = steps_of(engine, monkeypatch)
-    engine.session(2).prefill([sequence(1100), [1]])
-    assert [step["input_ids"].shape[1] for step in steps] == [512, 512, 76]
-    steps.clear()
-    engine.session(64).prefill([sequence(150), *[None] * 63])  # 4,096 tokens with their padding
-    assert [step["input_ids"].shape[1] for step in steps] == [64, 64, 22]
+    with observed(engine, Steps()) as steps:
+        engine.session(2).prefill([sequence(1100), [1]])
+        assert steps.widths == [512, 512, 76]
+        steps.inputs.clear()
+        # 4,096 tokens in all, with their padding; then one row alone.
+        engine.session(64).prefill([sequence(150), *[[1]] * 63])
+        assert steps.widths == [64, 86]
 
 
 def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> None:
@@ -283,19 +279,17 @@ def test_rows_given_none_are_left_alone_where_they_stopped(engine: Engine) -> No
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_not_sampled(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, value: float
-) -> None:
-    run_step = engine.run_step
+def test_logits_that_are_no_numbers_are_not_sampled(engine: Engine, value: float) -> None:
+    spoiling = False
 
-    def overflowing(inputs: Any, outputs: Any) -> None:
-        run_step(inputs, outputs)
-        dict(outputs)["logits"][..., 2] = value
+    def overflow(logits: NDArray[np.float32]) -> None:
+        if spoiling:
+            logits.reshape(-1, VOCAB)[:, 2] = value
 
-    session = engine.session(2)
+    with observed(engine, Steps(change=overflow)):
+        session = engine.session(2)
     session.prefill([[1, 2], []])
-    monkeypatch.setattr(engine, "run_step", overflowing)
+    spoiling = True
     with pytest.raises(EngineError, match=r"logits of row 0 after 3 tokens hold (nan|inf)"):
         greedy(session, [[3], []])
-    monkeypatch.undo()
     assert session.tokens[0] == [1, 2, 3]

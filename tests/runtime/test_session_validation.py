@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deltaport.errors import CapacityError, DeltaportError, EngineError, InputError
+from deltaport.errors import (
+    CapacityError,
+    DeltaportError,
+    EngineError,
+    InputError,
+    StepCancelledError,
+)
 from deltaport.runtime import Engine, SamplingParams, Session
 from tests.greedy import greedy
+from tests.runtime.step_observers import Steps, observed
 from tests.runtime.toy_engine import MAX_POSITIONS, POISON, VOCAB, toy_logits, toy_tokens
 
 
@@ -174,36 +182,36 @@ def test_a_row_without_tokens_needs_no_room(engine: Engine) -> None:
     assert greedy(engine.session(2, context=3), new=9) == [[], []]
 
 
-def test_caches_that_find_no_memory_are_refused_before_anything_changed(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prefill_that_fails_changes_nothing(engine: Engine) -> None:
     session = started(engine)
-    capacity = session.state.capacity
-
-    def scarce(*_: Any, **__: Any) -> Any:
-        raise MemoryError
-
-    monkeypatch.setattr(np, "zeros", scarce)
-    refuse(session, lambda s: s.prefill([[1] * 600, []]), "no memory for past", CapacityError)
-    monkeypatch.undo()
-    assert session.state.capacity == capacity
-    logits, _ = session.prefill([[1] * 600, []])
+    refuse(session, lambda s: s.prefill([[1], [POISON]]), "a step failed: ", EngineError)
+    logits, _ = session.decode([7, None])
     assert logits is not None
-    assert np.array_equal(logits, toy_logits([1, 2, *[1] * 600])[-1])
+    assert np.array_equal(logits, toy_logits([1, 2, 7])[-1])
+    assert greedy(session, new=4, stop=()) == [
+        toy_tokens([1, 2, 7], 4, ()),
+        toy_tokens([3], 4, ()),
+    ]
 
 
-def test_a_step_that_fails_ends_the_session(engine: Engine) -> None:
+def test_what_ran_before_a_step_that_failed_stays(engine: Engine) -> None:
     session = started(engine)
     with pytest.raises(EngineError, match="a step failed: ") as caught:
-        session.prefill([[1], [POISON]])
+        session.prefill([[4, 5, 6, POISON], [8, 9]], chunk_size=2)
     assert "\n" not in str(caught.value)
-    for call in (
-        lambda: session.prefill([[1], []]),
-        lambda: session.decode([None, 1]),
-        lambda: greedy(session),
-    ):
-        with pytest.raises(EngineError, match="lost its state when a step failed"):
-            call()
+    assert session.tokens == [[1, 2, 4, 5], [3, 8, 9]]
+    assert session.lengths == [4, 3]
+    logits = session.decode([7, 7])
+    for found, history in zip(logits, ([1, 2, 4, 5, 7], [3, 8, 9, 7]), strict=True):
+        assert found is not None
+        assert np.array_equal(found, toy_logits(history)[-1])
+
+
+def test_logits_survive_tokens_that_could_not_be_run(engine: Engine) -> None:
+    session = started(engine)
+    with pytest.raises(EngineError):
+        session.prefill([[POISON], None])
+    assert greedy(session, new=1, stop=()) == [toy_tokens([1, 2], 1, ()), toy_tokens([3], 1, ())]
 
 
 def test_a_step_that_fails_leaves_other_sessions_alone(engine: Engine) -> None:
@@ -215,17 +223,66 @@ def test_a_step_that_fails_leaves_other_sessions_alone(engine: Engine) -> None:
     assert np.array_equal(logits, toy_logits([1, 2, 7])[-1])
 
 
-def test_an_interrupted_step_ends_the_session_too(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), EngineError("broken"), ValueError("x")])
+def test_an_interrupted_step_never_was(engine: Engine, failure: BaseException) -> None:
+    def fail(step: int) -> None:
+        if step == 2:
+            raise failure
+
+    with observed(engine, Steps(fail)):
+        session = started(engine)
+    with pytest.raises(type(failure)):
+        session.decode([1, 1])
+    assert (session.tokens, session.lengths) == ([[1, 2], [3]], [2, 1])
+    logits, _ = session.decode([7, None])
+    assert logits is not None
+    assert np.array_equal(logits, toy_logits([1, 2, 7])[-1])
+
+
+def test_a_cancelled_step_never_was(engine: Engine) -> None:
     session = started(engine)
+    session.cancel()
+    refuse(session, lambda s: s.prefill([[4], [5]]), "step was cancelled", StepCancelledError)
+    logits, _ = session.decode([7, None])
+    assert logits is not None
+    assert np.array_equal(logits, toy_logits([1, 2, 7])[-1])
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "run_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        session.decode([1, 1])
-    monkeypatch.undo()
-    with pytest.raises(EngineError, match="lost its state"):
-        session.decode([1, 1])
+def test_a_step_is_cancelled_from_another_thread(engine: Engine) -> None:
+    running = threading.Event()
+
+    def announce(_: int) -> None:
+        running.set()
+
+    with observed(engine, Steps(announce)):
+        session = engine.session(2)
+    other = threading.Thread(target=lambda: (running.wait(), session.cancel()))
+    other.start()
+    prompt = [1] * 1000
+    with pytest.raises(StepCancelledError):
+        session.prefill([prompt, prompt], chunk_size=1)
+    other.join()
+    read = session.lengths[0]
+    assert read < 1000
+    assert session.tokens == [[1] * read] * 2
+    session.prefill([prompt[read:], None])
+    assert greedy(session, [[], None], new=3, stop=())[0] == toy_tokens(prompt, 3, ())
+
+
+def test_a_closed_session(engine: Engine) -> None:
+    with started(engine) as session:
+        pass
+    assert session.tokens == [[], []]
+    for call in (
+        lambda: session.prefill([[1], None]),
+        lambda: session.snapshot(0),
+        lambda: session.clear(1),
+        lambda: session.fork(0),
+        lambda: session.close_row(1),
+    ):
+        with pytest.raises(InputError, match=r"row [01] is closed; open one"):
+            call()
+    session.close()
+    row = session.open_row()
+    session.prefill([[1, 2] if at == row else None for at in range(2)])
+    assert greedy(session, [[], None], new=2, stop=())[0] == toy_tokens([1, 2], 2, ())

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltaport.errors import CapacityError, EngineError, InputError
+from deltaport.errors import CapacityError, InputError
 from deltaport.runtime import Engine, SamplingParams
-from deltaport.runtime import batch as batch_module
 from tests.greedy import greedy
+from tests.runtime.step_observers import Steps, observed
 from tests.runtime.toy_engine import POISON, toy_logits, toy_tokens, write_toy
 
 TOKENS = st.lists(st.integers(0, POISON - 1), max_size=12)
@@ -47,7 +47,7 @@ def test_going_on_twice_gives_the_same(
 def test_a_prompt_that_is_only_partly_read(engine: Engine) -> None:
     session = engine.session()
     stream = session.stream([[1] * 9], SamplingParams(ignore_eos=True), chunk_size=4)
-    session.batch.step([0], 4)
+    session.native.step([0], 4, False)
     snapshot = session.snapshot(0)
     assert (len(snapshot.tokens), snapshot.length, snapshot.logits) == (9, 4, None)
     next(stream)
@@ -139,38 +139,11 @@ def test_what_does_not_fit_is_refused(engine: Engine, tmp_path: Path) -> None:
     assert greedy(again, new=2, stop=()) == [toy_tokens([1] * 9, 2, ())]
 
 
-def test_a_restore_that_finds_no_memory_changes_nothing(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = engine.session()
-    long.prefill([[1] * 600])
-    snapshot = long.snapshot(0)
+def test_logits_go_with_the_snapshot(engine: Engine) -> None:
     session = engine.session()
-    session.prefill([[2]])
-
-    def scarce(*_: Any, **__: Any) -> Any:
-        raise MemoryError
-
-    monkeypatch.setattr(np, "zeros", scarce)
-    with pytest.raises(CapacityError, match="no memory"):
-        session.restore(0, snapshot)
-    monkeypatch.undo()
-    assert greedy(session, new=3, stop=()) == [toy_tokens([2], 3, ())]
-
-
-def test_a_session_that_lost_its_state_has_none_to_set_aside(engine: Engine) -> None:
-    session = engine.session()
-    snapshot = session.snapshot(0)
-    with pytest.raises(EngineError):
-        session.prefill([[POISON]])
-    for call in (session.clear, session.snapshot, lambda row: session.restore(row, snapshot)):
-        with pytest.raises(EngineError, match="lost its state"):
-            call(0)
-
-
-def test_logits_go_with_the_snapshot(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, other = engine.session(), engine.session()
     session.prefill([[1, 2]])
-    other.restore(0, session.snapshot(0))
-    monkeypatch.setattr(batch_module, "plan_steps", None)  # nothing is to be run
-    assert greedy(other, new=1, stop=()) == [toy_tokens([1, 2], 1, ())]
+    with observed(engine, Steps()) as steps:
+        other = engine.session()
+        other.restore(0, session.snapshot(0))
+        assert greedy(other, new=1, stop=()) == [toy_tokens([1, 2], 1, ())]
+    assert not steps.inputs

@@ -45,7 +45,7 @@ def test_going_on_from_a_file(engine: Engine, saved: Path, tmp_path: Path) -> No
 def test_every_field_comes_back(engine: Engine, tmp_path: Path, tokens: list[int]) -> None:
     session = engine.session()
     session.prefill([tokens])
-    session.batch.extend(0, 5)  # a token the state has not seen: no logits
+    session.native.extend(0, 5)  # a token the state has not seen: no logits
     for _ in range(2):
         snapshot = session.snapshot(0)
         snapshot.save(tmp_path / "file")

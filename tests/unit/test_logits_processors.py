@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.generation import logits_process as theirs
 
-from deltaport.runtime import logits_processors as lp
+from tests.oracles import logits_processors as lp
 
 SIZES = (1, 2, 17, 1000)
 LARGE = 60_000

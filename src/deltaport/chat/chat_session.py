@@ -14,7 +14,7 @@ from .reasoning import is_reasoning_open
 from .template import ChatTemplate, Message
 
 if TYPE_CHECKING:
-    from deltaport.runtime import Engine, SamplingParams, Session, Snapshot
+    from deltaport.runtime import Engine, SamplingParams, Snapshot
     from deltaport.text import TextTokenizer
 
 __all__ = ["ChatSession"]
@@ -55,8 +55,7 @@ class ChatSession:
         self.tools = tools
         self.variables = variables
         self._tokenizer: TextTokenizer = engine.tokenizer
-        self._context = context
-        self._session: Session | None = engine.session(context=context)
+        self._session = engine.session(context=context)
         self._snapshot: Snapshot | None = None
         self._unfinished: Answer | None = None
         self._end_tokens = self._ends_of_turns()
@@ -83,11 +82,11 @@ class ChatSession:
         if not ids:
             raise EngineError(f"{self.engine.folder}: the chat template makes no text of this")
         token_ids("the conversation, by the tokenizer", ids, self.engine.manifest.vocab_size)
-        room = self._open().context - len(ids)
+        room = self._session.context - len(ids)
         if room < 1:
             raise CapacityError(
                 f"the conversation takes {len(ids)} tokens, which leaves no room for an answer in "
-                f"a context of {self._open().context}; start anew with /reset, or pass a higher "
+                f"a context of {self._session.context}; start anew with /reset, or pass a higher "
                 "--context"
             )
         params = params or SamplingParams(max_new_tokens=None)
@@ -123,18 +122,9 @@ class ChatSession:
         known = [token for token in ids if token < self.engine.manifest.vocab_size]
         return tuple(known) if len(ids) == 1 else ()
 
-    def _open(self) -> Session:
-        if self._session is None:
-            self._session = self.engine.session(context=self._context)
-        return self._session
-
-    def _abandon(self) -> None:
-        """A step was interrupted: what the session holds is undefined. A snapshot is not."""
-        self._session = None
-
     def _rewind(self, ids: list[int]) -> int:
         """Make the session the longest known beginning of ``ids``; returns its tokens."""
-        session, snapshot = self._open(), self._snapshot
+        session, snapshot = self._session, self._snapshot
         known = len(session.tokens[0]) if _begins(session.tokens[0], ids) else 0
         if snapshot is not None and not _begins(snapshot.tokens, ids):
             snapshot = self._snapshot = None  # of another conversation: no use, but much memory
@@ -147,7 +137,7 @@ class ChatSession:
 
     def _set_aside(self) -> None:
         self._snapshot = None  # the old one first: two may not fit
-        self._snapshot = self._open().snapshot(0)
+        self._snapshot = self._session.snapshot(0)
 
 
 def _begins(tokens: Sequence[int], ids: list[int]) -> bool:

@@ -46,11 +46,11 @@ def memory_facts(
 ) -> dict[str, Any]:
     """Bytes of weights and, by kind, of the buffers a session holds when every sequence is full.
 
-    The tensors of a step and the libraries come on top; while a cache grows, so does the old one.
+    The tensors of a step and the libraries come on top.
     """
     context = demand.context_for(spec, source)
     weights = resident_weight_bytes(spec, dtypes)
-    state = _buffer_bytes(layout, demand.sequences, _capacity(context, demand.sequences))
+    state = _buffer_bytes(layout, demand.sequences, context)
     if sum(state.values()) > _MOST_BYTES:
         raise InputError(
             f"{source}: the state of so many sequences of {context} tokens is larger than any "
@@ -66,27 +66,15 @@ def memory_facts(
     }
 
 
-def _capacity(context: int, sequences: int) -> int:
-    """Tokens the caches of a session hold once a sequence of ``context`` tokens was run whole.
-
-    As ``Batch`` does: doubled from where it starts, with room for the padding of a whole step
-    where there are other sequences.
-    """
-    from deltaport.runtime.batch import INITIAL_CAPACITY, LARGEST_STEP
-    from deltaport.runtime.state_buffers import doubled_to
-
-    needed = context + (min(context, LARGEST_STEP) if sequences > 1 else 0)
-    return doubled_to(min(INITIAL_CAPACITY, context), needed)
-
-
-def _buffer_bytes(layout: StateLayout, sequences: int, capacity: int) -> dict[str, int]:
-    """Bytes by kind of state: two buffers for what is swapped, as for ``StateBuffers``."""
+def _buffer_bytes(layout: StateLayout, sequences: int, context: int) -> dict[str, int]:
+    """Bytes by kind of state: two buffers for all but caches that are updated in place."""
     found = {"kv": 0, "conv": 0, "recurrent": 0}
     for tensor in layout:
         size = tensor.itemsize
-        for dim in tensor.concrete_shape(sequences, capacity):
+        for dim in tensor.concrete_shape(sequences, context):
             size *= dim
-        found[tensor.kind] += 2 * size if tensor.update == "swap" else size
+        once = tensor.kind == "kv" and tensor.update == "in_place"
+        found[tensor.kind] += size if once else 2 * size
     return found
 
 

@@ -13,7 +13,7 @@ from deltaport.evaluate.evaluation import Evaluation, Score
 from deltaport.evaluate.ledger import Ledger
 from deltaport.runtime import Engine, Session
 from deltaport.runtime.arguments import integer
-from deltaport.runtime.batch import LARGEST_STEP
+from deltaport.runtime.step_limits import LIMITS
 from deltaport.text import TOKENIZER_NAME
 
 __all__ = ["EvaluateEvents", "evaluate"]
@@ -125,7 +125,7 @@ def _tokens(engine: Engine, text: str) -> list[int]:
 
 def _steps(predicted: int, context: int, vocab_size: int) -> Iterator[range]:
     """Places in the text that are run at a time: never more than one context, nor too many."""
-    width = max(1, min(LARGEST_STEP, LOGITS_AT_ONCE // vocab_size))
+    width = max(1, min(LIMITS.largest, LOGITS_AT_ONCE // vocab_size))
     for begin in range(0, predicted, context):
         end = min(begin + context, predicted)
         for start in range(begin, end, width):

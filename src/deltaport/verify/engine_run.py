@@ -62,6 +62,6 @@ def _state(session: Session, tokens: int) -> dict[str, Array]:
 
 
 def in_float32(array: NDArray[Any], dtype: str) -> Array:
-    """A copy in float32 of what an engine holds in ``dtype``, as ``StateBuffers`` has it."""
+    """A copy in float32 of what an engine holds in ``dtype``, as ``SessionState`` has it."""
     values: Array = (array.view(bfloat16) if dtype == "bfloat16" else array).astype(np.float32)
     return values

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from deltaport.decoder_interface import tap_names
 from deltaport.errors import EngineError
 from deltaport.package import Manifest
-from deltaport.runtime import Engine
+from deltaport.runtime import Engine, _native
 from deltaport.runtime.engine import open_decoder
-from deltaport.runtime.state_buffers import NUMPY_DTYPES
+from deltaport.runtime.session_state import NUMPY_DTYPES
 from deltaport.verify.engine_run import in_float32
 from deltaport.verify.oracle import Array
 
@@ -34,20 +32,12 @@ class TappedEngine(Engine):
     """An engine whose steps also note the residual stream at ``tap_names``; see :meth:`tap`."""
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        decoder: ort.InferenceSession,
-        names: list[str],
-        hidden_size: int,
+        self, folder: Path, manifest: Manifest, native: _native.Engine, names: list[str]
     ) -> None:
-        super().__init__(folder, manifest, decoder)
+        super().__init__(folder, manifest, native)
         self._names = names
-        self._hidden_size = hidden_size
-        self._dtype = manifest.state.activation_dtype
-        if self._dtype == "bfloat16":
-            self._bfloat16.update(names)
-        self._steps: list[list[Array]] = []
+        self._notes = _Notes(manifest.state.activation_dtype)
+        self.observer = self._notes
 
     @classmethod
     def tap(
@@ -70,34 +60,42 @@ class TappedEngine(Engine):
         _add_outputs(model, names, str(path), hidden_size, kind)
         try:
             decoder = open_decoder(
-                model.SerializeToString(), manifest, threads=threads, weights=folder
+                folder, manifest, graph=model.SerializeToString(), taps=names, threads=threads
             )
-        except Exception as error:  # as in Engine, which opened it: only what was added is new
+        except EngineError as error:  # it opened as it is: only what was added is new
             raise EngineError(
                 f"{path}: its values named after layers are not what those give; export the engine "
                 "again"
             ) from error
-        return cls(folder, manifest, decoder, names, hidden_size)
-
-    def run_step(
-        self,
-        inputs: Sequence[tuple[str, NDArray[Any]]],
-        outputs: Sequence[tuple[str, NDArray[Any]]],
-    ) -> None:
-        """As an engine does, noting the taps of the step."""
-        ids = dict(inputs)["input_ids"]
-        shape, kind = (*ids.shape, self._hidden_size), NUMPY_DTYPES[self._dtype]
-        taps = [np.empty(shape, dtype=kind) for _ in self._names]
-        super().run_step(inputs, [*outputs, *zip(self._names, taps, strict=True)])
-        self._steps.append([in_float32(tap, self._dtype) for tap in taps])
+        return cls(folder, manifest, decoder, names)
 
     def take_taps(self) -> dict[str, Array]:
         """The taps [n,H] of the first row's n tokens, in all steps since this was last called."""
-        steps, self._steps = self._steps, []
-        return {
-            name: np.concatenate([taps[i][0] for taps in steps])
-            for i, name in enumerate(self._names)
-        }
+        steps, self._notes.steps = self._notes.steps, []
+        return {name: np.concatenate([taps[name][0] for taps in steps]) for name in self._names}
+
+
+class _Notes:
+    """Keeps the taps [B,T,H] of every step, in float32."""
+
+    def __init__(self, dtype: str) -> None:
+        self.steps: list[dict[str, Array]] = []
+        self._dtype = dtype
+
+    def before(self, inputs: Mapping[str, NDArray[np.int64]]) -> None:
+        """Nothing is wanted of what a step is fed."""
+
+    def after(
+        self, logits: NDArray[np.float32], taps: Mapping[str, tuple[NDArray[np.uint8], list[int]]]
+    ) -> None:
+        """Note the taps of the step."""
+        kind = NUMPY_DTYPES[self._dtype]
+        self.steps.append(
+            {
+                name: in_float32(data.view(kind).reshape(shape), self._dtype)
+                for name, (data, shape) in taps.items()
+            }
+        )
 
 
 def _add_outputs(

@@ -1,4 +1,4 @@
-"""Choosing the tokens of one sequence."""
+"""Choosing the tokens of one sequence: the native sampler's maths in NumPy, in float64."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import InputError
-from deltaport.runtime import logits_processors as lp
-from deltaport.runtime.arguments import token_ids
-from deltaport.runtime.sampling_params import SamplingParams
+from deltaport.runtime import SamplingParams
+from deltaport.runtime.allowed_tokens import allowed_mask
+from tests.oracles import logits_processors as lp
 
 __all__ = ["Sampler", "log_probabilities", "uniform"]
 
@@ -96,27 +96,10 @@ class Sampler:
             processed = lp.ban(_wide(processed), self._ends)
         if len(self._suppressed):
             processed = lp.ban(_wide(processed), self._suppressed)
-        if (allowed := self._allowed()) is not None:
+        allowed = allowed_mask(params.allowed_tokens, self._new, self._vocab_size)
+        if allowed is not None:
             processed = lp.ban(_wide(processed), ~allowed)
         return processed
-
-    def _allowed(self) -> NDArray[np.bool_] | None:
-        """What ``allowed_tokens`` allows now, a mask [V]; None for everything."""
-        if self._params.allowed_tokens is None:
-            return None
-        answer = self._params.allowed_tokens(tuple(self._new))
-        if answer is None:
-            return None
-        if isinstance(answer, np.ndarray) and answer.dtype == np.bool_:
-            if answer.shape != (self._vocab_size,):
-                raise InputError(
-                    f"allowed_tokens gave a mask of shape {list(answer.shape)}, expected "
-                    f"[{self._vocab_size}], the vocabulary"
-                )
-            return answer
-        mask = np.zeros(self._vocab_size, dtype=np.bool_)
-        mask[token_ids("what allowed_tokens gave", answer, self._vocab_size)] = True
-        return mask
 
     def _draw(self, scores: lp.Scores) -> int:
         """One token by its probability, from those that all filters leave."""

@@ -1,0 +1,61 @@
+// Engines, from what Python has read and checked of their folder.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings.h"
+#include "engine.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace deltaport;
+
+namespace {
+
+std::shared_ptr<Engine> make_engine(const std::string& name, Manifest manifest,
+                                    const std::string& path, std::optional<nb::bytes> graph,
+                                    const std::string& weights, std::vector<std::string> taps,
+                                    const std::string& onnxruntime, const std::string& kernels,
+                                    int threads, std::optional<std::string> device) {
+  DecoderSource source{path, {}, weights};
+  if (graph) source.bytes.assign(graph->c_str(), graph->size());
+  DecoderOptions options{onnxruntime, kernels, threads, {}};
+  if (device) options.device = *device == "cuda" ? Device::cuda : Device::cpu;
+  const nb::gil_scoped_release release;
+  return std::make_shared<Engine>(name, std::move(manifest), source, options, std::move(taps));
+}
+
+Manifest make_manifest(std::string target, bool ragged, std::string decoder, int64_t vocab_size,
+                       int64_t max_positions, std::vector<int64_t> eos_token_ids,
+                       int64_t op_library_version, nb::handle state) {
+  return {std::move(target), ragged,        std::move(decoder),       vocab_size,
+          max_positions,     eos_token_ids, op_library_version,       state_layout_from(state),
+          {}};
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& m) {
+  m.attr("OP_LIBRARY_VERSION") = kOpLibraryVersion;
+  nb::class_<Manifest>(m, "Manifest");
+  m.def("manifest", &make_manifest, "target"_a, "ragged"_a, "decoder"_a, "vocab_size"_a,
+        "max_positions"_a, "eos_token_ids"_a, "op_library_version"_a, "state"_a,
+        "What the runtime needs of a manifest; state as StateMemory takes it.");
+  m.def("use_cuda",
+        [](const std::string& target, std::optional<std::string> device,
+           const std::vector<std::string>& available) {
+          std::optional<Device> wanted;
+          if (device) wanted = *device == "cuda" ? Device::cuda : Device::cpu;
+          return use_cuda(target, wanted, available);
+        },
+        "target"_a, "device"_a.none(), "available"_a,
+        "Whether an engine for ``target`` is to run on a GPU, of these providers.");
+  nb::class_<Engine>(m, "Engine")
+      .def(nb::new_(&make_engine), "name"_a, "manifest"_a, "path"_a, "graph"_a.none(), "weights"_a,
+           "taps"_a, "onnxruntime"_a, "kernels"_a, "threads"_a, "device"_a.none())
+      .def_prop_ro("name", &Engine::name)
+      .def_prop_ro("holds_scores", &Engine::holds_scores);
+}

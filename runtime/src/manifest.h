@@ -1,0 +1,29 @@
+// What the runtime needs of an engine folder's manifest.json, which is untrusted.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "state_layout.h"
+
+namespace deltaport {
+
+struct Manifest {
+  std::string target;
+  bool ragged;          // rows of a step may have any number of tokens each
+  std::string decoder;  // graph file, relative to the folder and inside it
+  int64_t vocab_size;
+  int64_t max_positions;
+  std::vector<int64_t> eos_token_ids;
+  int64_t op_library_version;
+  StateLayout state;
+  std::string identity;  // SHA-256 of the manifest file in hex: equal for engines of the same files
+};
+
+// Reads and checks the manifest and every file that it lists: there, regular, inside the folder, of
+// the size it says and, with `checksums`, of the SHA-256 it says. Throws EngineError naming the file.
+Manifest open_manifest(const std::filesystem::path& folder, bool checksums);
+
+}  // namespace deltaport

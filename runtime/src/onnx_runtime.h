@@ -1,0 +1,62 @@
+// The ONNX Runtime library, found at run time: nothing is linked, so that one build serves every
+// version that has the interface we use.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ort_adapter/ort_abi.h"
+#include "state_layout.h"
+
+namespace deltaport {
+
+class OnnxRuntime {
+ public:
+  // Loads `library`: a path, or a name that the dynamic linker finds. A library is loaded once and
+  // stays. Throws EngineError for one that is missing, no ONNX Runtime, or too old.
+  static const OnnxRuntime& load(const std::string& library);
+
+  const ort::Api& api() const { return api_; }
+  const ort::ApiBase& base() const { return *base_; }
+  const ort::Env* env() const { return env_; }
+  const ort::MemoryInfo* cpu() const { return cpu_; }
+
+  // Throws EngineError with the first line of what a call complains of; takes the status over.
+  void check(ort::Status* status) const;
+  // The same message without throwing; empty for success.
+  std::string message(ort::Status* status) const;
+  // The execution providers that this build has.
+  std::vector<std::string> providers() const;
+  // Lets sessions made with `options` run the ops of a library of kernels.
+  void register_kernels(ort::SessionOptions* options, const std::string& library) const;
+
+ private:
+  explicit OnnxRuntime(const std::string& library);
+
+  const ort::ApiBase* base_;
+  ort::Api api_;
+  ort::Env* env_ = nullptr;
+  ort::MemoryInfo* cpu_ = nullptr;
+};
+
+// A tensor over memory that the caller keeps.
+class TensorView {
+ public:
+  TensorView() = default;
+  TensorView(const OnnxRuntime& ort, void* data, ElementType type, std::span<const int64_t> shape);
+  TensorView(TensorView&& other) noexcept : ort_(other.ort_), value_(other.release()) {}
+  TensorView& operator=(TensorView&& other) noexcept;
+  ~TensorView();
+
+  ort::Value* get() const { return value_; }
+
+ private:
+  ort::Value* release();
+
+  const OnnxRuntime* ort_ = nullptr;
+  ort::Value* value_ = nullptr;
+};
+
+}  // namespace deltaport

@@ -1,0 +1,245 @@
+#include "session.h"
+
+#include <algorithm>
+#include <cassert>
+#include <numeric>
+
+#include "errors.h"
+
+namespace deltaport {
+
+namespace {
+
+constexpr int64_t kPageColumns = 1024;  // columns whose bytes are whole pages whatever a column is
+
+int64_t initial_capacity(const Engine& engine, int64_t context, const StepLimits& limits) {
+  if (!engine.reserves_caches()) return std::min(limits.initial_capacity, context);
+  // Virtual memory costs nothing until it is used: all there will ever be, and a step's padding.
+  const int64_t columns = context + limits.largest;
+  return (columns + kPageColumns - 1) / kPageColumns * kPageColumns;
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<const Engine> engine, int64_t sequences, int64_t context,
+                 StepLimits limits, std::shared_ptr<StepObserver> observer)
+    : engine_(std::move(engine)),
+      context_(context),
+      limits_(limits),
+      observer_(std::move(observer)),
+      memory_(engine_->manifest().state, std::max<int64_t>(sequences, 1),
+              initial_capacity(*engine_, context, limits)),
+      run_(*engine_, memory_) {
+  books_.row_of_slot.assign(memory_.slots(), kNobody);
+  for (int64_t i = 0; i < sequences; ++i) open();
+}
+
+int64_t Session::take_slot(int64_t row) {
+  auto free = std::ranges::find(books_.row_of_slot, kNobody);
+  if (free == books_.row_of_slot.end()) {
+    const int64_t slots = memory_.slots();
+    memory_.reserve(2 * slots, memory_.capacity(), used());
+    run_.forget();
+    books_.row_of_slot.resize(2 * slots, kNobody);
+    free = books_.row_of_slot.begin() + slots;
+  }
+  *free = row;
+  return free - books_.row_of_slot.begin();
+}
+
+int64_t Session::open() {
+  const auto closed = std::ranges::find_if(books_.rows, [](const Row& r) { return !r.is_open(); });
+  const int64_t row = closed - books_.rows.begin();
+  const int64_t slot = take_slot(row);
+  if (closed == books_.rows.end()) books_.rows.emplace_back();
+  Row& fresh = books_.rows[row];
+  const uint64_t epoch = fresh.epoch + 1;
+  fresh = Row();
+  fresh.slot = slot;
+  fresh.epoch = epoch;
+  verify();
+  return row;
+}
+
+void Session::close(int64_t row) {
+  Row& closing = open_row(row);
+  memory_.clear(closing.slot);
+  books_.row_of_slot[closing.slot] = kNobody;
+  const uint64_t epoch = closing.epoch + 1;
+  closing = Row();
+  closing.epoch = epoch;
+  verify();
+}
+
+bool Session::is_open(int64_t row) const {
+  return row >= 0 && row < rows() && books_.rows[row].is_open();
+}
+
+const Row& Session::row(int64_t row) const {
+  if (!is_open(row)) {
+    throw InputError("row is " + std::to_string(row) + ", which is not open; open it first");
+  }
+  return books_.rows[row];
+}
+
+Row& Session::open_row(int64_t row) { return const_cast<Row&>(this->row(row)); }
+
+int64_t Session::open_count() const {
+  return std::ranges::count_if(books_.rows, [](const Row& row) { return row.is_open(); });
+}
+
+void Session::append(std::span<const RowTokens> given, std::span<const RowCount> follow,
+                     int64_t chunk) {
+  std::vector<int64_t> fresh(rows(), 0), more(rows(), 0);
+  for (const auto& [row, tokens] : given) {
+    this->row(row);
+    for (size_t at = 0; at < tokens.size(); ++at) {
+      if (tokens[at] >= 0 && tokens[at] < engine_->manifest().vocab_size) continue;
+      throw InputError("row " + std::to_string(row) + ", token " + std::to_string(at) + ": " +
+                       std::to_string(tokens[at]) + " is not a token id below " +
+                       std::to_string(engine_->manifest().vocab_size));
+    }
+    fresh[row] = static_cast<int64_t>(tokens.size());
+  }
+  for (const auto& [row, count] : follow) {
+    this->row(row);
+    more[row] = count;
+  }
+  int64_t longest = 1, widest = 1;
+  for (int64_t i = 0; i < rows(); ++i) {
+    const Row& row = books_.rows[i];
+    const int64_t total = static_cast<int64_t>(row.tokens.size()) + fresh[i];
+    if (total == 0) more[i] = 0;
+    // Compared so that nothing overflows, however many are asked for.
+    if ((fresh[i] || more[i]) && (total > context_ || more[i] > context_ - total)) {
+      throw CapacityError("row " + std::to_string(i) + ": " + std::to_string(total) +
+                          " tokens and " + std::to_string(more[i]) +
+                          " to follow exceed the context of " + std::to_string(context_) +
+                          "; shorten the input or open the session with a larger context");
+    }
+    longest = std::max(longest, total + more[i]);
+    widest = std::max(widest, total - row.length);
+  }
+  // A step writes the caches over all its columns, padding included, from each row's length on:
+  // beside other rows, the longest may need room for padding as wide as a step.
+  const int64_t step = chunk > 0 ? chunk : limits_.largest;
+  reserve(longest + (open_count() > 1 ? std::min(widest, step) : 0));
+  for (const auto& [i, tokens] : given) {
+    Row& row = books_.rows[i];
+    row.tokens.insert(row.tokens.end(), tokens.begin(), tokens.end());
+  }
+  verify();
+}
+
+std::vector<int64_t> Session::waiting(std::span<const int64_t> rows) const {
+  std::vector<int64_t> found;
+  for (const int64_t i : rows) {
+    if (row(i).is_waiting()) found.push_back(i);
+  }
+  return found;
+}
+
+void Session::extend(int64_t row, int64_t token) {
+  open_row(row).tokens.push_back(token);
+  verify();
+}
+
+void Session::retract(int64_t row, int64_t count) {
+  Row& shorter = open_row(row);
+  const int64_t kept = std::max(count, shorter.length);
+  if (kept < static_cast<int64_t>(shorter.tokens.size())) shorter.tokens.resize(kept);
+  verify();
+}
+
+void Session::clear(int64_t row) {
+  Row& cleared = open_row(row);
+  memory_.clear(cleared.slot);
+  const int64_t slot = cleared.slot;
+  const uint64_t epoch = cleared.epoch + 1;
+  cleared = Row();
+  cleared.slot = slot;
+  cleared.epoch = epoch;
+  verify();
+}
+
+int64_t Session::fork(int64_t row) {
+  const int64_t made = open();  // may move the rows: look only afterwards
+  const Row& origin = this->row(row);
+  Row& copy = books_.rows[made];
+  memory_.duplicate(origin.slot, copy.slot, origin.length);
+  const int64_t slot = copy.slot;
+  const uint64_t epoch = copy.epoch;
+  copy = origin;
+  copy.slot = slot;
+  copy.epoch = epoch;
+  verify();
+  return made;
+}
+
+Snapshot Session::snapshot(int64_t row) const {
+  const Row& held = this->row(row);
+  Snapshot taken{held.tokens, held.length, {}, {}};
+  if (held.has_logits()) {
+    taken.logits.assign(held.logits, held.logits + engine_->manifest().vocab_size);
+  }
+  for (size_t t = 0; t < memory_.layout().size(); ++t) {
+    std::vector<std::byte>& part = taken.state.emplace_back(memory_.packed_bytes(t, held.length));
+    memory_.pack(t, held.slot, held.length, part.data());
+  }
+  return taken;
+}
+
+void Session::restore(int64_t row, const Snapshot& snapshot) {
+  this->row(row);
+  const int64_t count = static_cast<int64_t>(snapshot.tokens.size());
+  bool fits = snapshot.length >= 0 && snapshot.length <= count &&
+              snapshot.state.size() == memory_.layout().size();
+  for (size_t t = 0; fits && t < snapshot.state.size(); ++t) {
+    fits = snapshot.state[t].size() == memory_.packed_bytes(t, snapshot.length);
+  }
+  const size_t vocab_size = engine_->manifest().vocab_size;
+  fits = fits && (snapshot.logits.empty() || snapshot.logits.size() == vocab_size);
+  if (!fits) {
+    throw InputError("the snapshot was taken with another engine than " + engine_->name() +
+                     "; restore it in a session of its own engine");
+  }
+  if (count > context_) {
+    throw CapacityError("the snapshot has " + std::to_string(count) +
+                        " tokens, which exceed the context of " + std::to_string(context_) +
+                        "; open the session with a larger context");
+  }
+  reserve(snapshot.length);
+  Row& back = open_row(row);
+  memory_.clear(back.slot);
+  for (size_t t = 0; t < snapshot.state.size(); ++t) {
+    memory_.unpack(t, back.slot, snapshot.length, snapshot.state[t].data());
+  }
+  back.tokens = snapshot.tokens;
+  back.length = snapshot.length;
+  back.block.reset();
+  back.logits = nullptr;
+  ++back.epoch;
+  if (!snapshot.logits.empty()) {
+    const auto block = std::make_shared<LogitsBlock>();
+    block->data = std::make_unique<float[]>(vocab_size);
+    block->rows = 1;
+    std::ranges::copy(snapshot.logits, block->data.get());
+    back.logits = block->data.get();
+    back.logits_at = count;
+    back.block = block;
+  }
+  verify();
+}
+
+size_t Session::row_bytes(int64_t row) const {
+  const Row& held = this->row(row);
+  return memory_.slot_bytes(held.slot, held.length);
+}
+
+std::string Session::broken() const {
+  return broken_invariant(books_, memory_.capacity(), context_, engine_->manifest().vocab_size);
+}
+
+void Session::verify() const { assert(broken().empty()); }
+
+}  // namespace deltaport

@@ -1,0 +1,229 @@
+#include "state_memory.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "errors.h"
+#include "tensor_memory.h"
+
+namespace deltaport {
+
+namespace {
+
+// Rows that are moved end up as one record each in the system's tables. Linux allows a process
+// 65530 by default; beyond this share of them rows are copied.
+constexpr int64_t kMostMoved = 16384;
+
+}  // namespace
+
+struct StateMemory::Impl {
+  StateLayout layout;
+  int64_t slots;
+  int64_t capacity;
+  std::vector<TensorMemory> tensors;
+  std::vector<bool> parity;
+  VirtualRegion scratch;  // a row of any tensor whose pages can be moved
+
+  Impl(StateLayout given, int64_t slots, int64_t capacity);
+  std::byte* current(const TensorMemory& tensor, int64_t slot) const {
+    return tensor.row(tensor.current(parity[slot]), slot);
+  }
+  // Moves slot's state to the other buffers.
+  void change_buffers(int64_t slot, int64_t used);
+  // Takes the state of all slots over from memory of the same layout and no more room.
+  void take_over(Impl& old, std::span<const int64_t> used);
+};
+
+StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
+    : layout(std::move(given)), slots(slots), capacity(capacity) {
+  int64_t moved = 0;
+  size_t largest = 0;
+  for (const StateTensor& tensor : layout) {
+    TensorMemory memory{geometry_of(tensor, slots, capacity), false, {}};
+    const Geometry& geometry = memory.geometry;
+    const size_t row_bytes = geometry.row_bytes();
+    if (row_bytes >= kWorthMoving && row_bytes % page_size() == 0 &&
+        slots <= (kMostMoved - moved) / geometry.buffers) {
+      memory.moves_pages = true;
+      moved += slots * geometry.buffers;
+      largest = std::max(largest, row_bytes);
+    }
+    try {
+      for (int i = 0; i < geometry.buffers; ++i) {
+        memory.buffers[i] = VirtualRegion(static_cast<size_t>(slots) * row_bytes);
+      }
+      if (memory.moves_pages && largest > scratch.size()) scratch = VirtualRegion(largest);
+    } catch (const std::bad_alloc&) {
+      throw_no_memory(tensor, slots, capacity);
+    }
+    tensors.push_back(std::move(memory));
+  }
+  try {
+    parity.resize(static_cast<size_t>(slots), false);
+  } catch (const std::exception&) {  // too long, or out of memory
+    throw CapacityError("no memory for " + std::to_string(slots) + " sequences; use fewer");
+  }
+}
+
+void StateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
+  for (const TensorMemory& tensor : tensors) {
+    if (tensor.geometry.buffers == 1) continue;
+    tensor.move_row(current(tensor, slot), tensor.row(tensor.current(!parity[slot]), slot), used);
+  }
+  parity[slot] = !parity[slot];
+}
+
+void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
+  std::copy(old.parity.begin(), old.parity.end(), parity.begin());
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    TensorMemory& from = old.tensors[t];
+    TensorMemory& to = tensors[t];
+    if (slots == old.slots && from.geometry == to.geometry) {
+      // Not the rest: what the scratch row serves is a matter of all tensors together.
+      std::swap(from.buffers, to.buffers);
+      continue;
+    }
+    for (int64_t slot = 0; slot < old.slots; ++slot) {
+      std::byte* const source = old.current(from, slot);
+      std::byte* const target = current(to, slot);
+      if (from.moves_pages && from.geometry == to.geometry) {
+        from.move_row(source, target, used[slot]);
+      } else {
+        copy_planes(source, from.geometry.plane_bytes(), target, to.geometry.plane_bytes(),
+                    to.geometry.planes, to.geometry.used_plane_bytes(used[slot]));
+      }
+    }
+    from.buffers = {};
+  }
+}
+
+StateMemory::StateMemory(StateLayout layout, int64_t slots, int64_t capacity)
+    : impl_(std::make_unique<Impl>(std::move(layout), slots, capacity)) {}
+StateMemory::~StateMemory() = default;
+
+const StateLayout& StateMemory::layout() const { return impl_->layout; }
+int64_t StateMemory::slots() const { return impl_->slots; }
+int64_t StateMemory::capacity() const { return impl_->capacity; }
+bool StateMemory::parity(int64_t slot) const { return impl_->parity[slot]; }
+
+void StateMemory::reserve(int64_t slots, int64_t capacity, std::span<const int64_t> used) {
+  slots = std::max(slots, impl_->slots);
+  capacity = std::max(capacity, impl_->capacity);
+  if (slots == impl_->slots && capacity == impl_->capacity) return;
+  auto larger = std::make_unique<Impl>(impl_->layout, slots, capacity);
+  larger->take_over(*impl_, used);
+  impl_ = std::move(larger);
+}
+
+void* StateMemory::past(size_t t, int64_t slot) const {
+  return impl_->current(impl_->tensors[t], slot);
+}
+
+void* StateMemory::present(size_t t, int64_t slot) const {
+  const TensorMemory& tensor = impl_->tensors[t];
+  return tensor.row(tensor.current(!impl_->parity[slot]), slot);
+}
+
+void StateMemory::unify(int64_t first, int64_t count, std::span<const int64_t> used) {
+  int64_t second = 0;
+  for (int64_t i = 0; i < count; ++i) second += impl_->parity[first + i] ? 1 : 0;
+  const bool wanted = 2 * second > count;
+  for (int64_t i = 0; i < count; ++i) {
+    if (impl_->parity[first + i] != wanted) impl_->change_buffers(first + i, used[i]);
+  }
+}
+
+void StateMemory::commit(int64_t first, int64_t count) {
+  for (int64_t slot = first; slot < first + count; ++slot) impl_->parity[slot].flip();
+}
+
+void StateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b) {
+  if (a == b) return;
+  const bool parity_a = impl_->parity[a], parity_b = impl_->parity[b];
+  const int64_t shorter = std::min(used_a, used_b), longer = std::max(used_a, used_b);
+  for (const TensorMemory& tensor : impl_->tensors) {
+    const int buffer_a = tensor.current(parity_a), buffer_b = tensor.current(parity_b);
+    if (buffer_a == buffer_b) {
+      tensor.exchange_rows(tensor.row(buffer_a, a), tensor.row(buffer_b, b), used_a, used_b,
+                           impl_->scratch.data());
+    } else {
+      // Each moves to where the other has nothing that counts.
+      tensor.move_row(tensor.row(buffer_a, a), tensor.row(buffer_a, b), used_a);
+      tensor.move_row(tensor.row(buffer_b, b), tensor.row(buffer_b, a), used_b);
+    }
+    // The one that has fewer columns now holds no more pages than it did where it was.
+    if (tensor.geometry.is_cache) tensor.discard_columns(used_a > used_b ? a : b, shorter, longer);
+  }
+  impl_->parity[a] = parity_b;
+  impl_->parity[b] = parity_a;
+}
+
+void StateMemory::clear(int64_t slot) {
+  for (const TensorMemory& tensor : impl_->tensors) {
+    const size_t bytes = tensor.geometry.row_bytes();
+    for (int buffer = 0; buffer < tensor.geometry.buffers; ++buffer) {
+      discard_pages(tensor.row(buffer, slot), bytes);
+    }
+    if (!tensor.geometry.is_cache) zero(impl_->current(tensor, slot), bytes);
+  }
+}
+
+void StateMemory::trim(int64_t slot, int64_t used) {
+  for (const TensorMemory& tensor : impl_->tensors) {
+    if (tensor.geometry.is_cache) tensor.discard_columns(slot, used, impl_->capacity);
+  }
+}
+
+void StateMemory::duplicate(int64_t from, int64_t to, int64_t used) {
+  impl_->parity[to] = impl_->parity[from];
+  for (const TensorMemory& tensor : impl_->tensors) {
+    const Geometry& geometry = tensor.geometry;
+    copy_planes(impl_->current(tensor, from), geometry.plane_bytes(), impl_->current(tensor, to),
+                geometry.plane_bytes(), geometry.planes, geometry.used_plane_bytes(used));
+  }
+}
+
+size_t StateMemory::packed_bytes(size_t t, int64_t used) const {
+  return impl_->tensors[t].geometry.used_bytes(used);
+}
+
+void StateMemory::pack(size_t t, int64_t slot, int64_t used, std::byte* out) const {
+  const TensorMemory& tensor = impl_->tensors[t];
+  const size_t bytes = tensor.geometry.used_plane_bytes(used);
+  copy_planes(impl_->current(tensor, slot), tensor.geometry.plane_bytes(), out, bytes,
+              tensor.geometry.planes, bytes);
+}
+
+void StateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* in) {
+  const TensorMemory& tensor = impl_->tensors[t];
+  const size_t bytes = tensor.geometry.used_plane_bytes(used);
+  copy_planes(in, bytes, impl_->current(tensor, slot), tensor.geometry.plane_bytes(),
+              tensor.geometry.planes, bytes);
+}
+
+size_t StateMemory::slot_bytes(int64_t, int64_t used) const {
+  const size_t page = page_size();
+  size_t all = 0;
+  for (const TensorMemory& tensor : impl_->tensors) {
+    const Geometry& geometry = tensor.geometry;
+    size_t plane = geometry.used_plane_bytes(used);
+    if (geometry.is_cache && geometry.plane_bytes() % page == 0) {
+      plane = (plane + page - 1) / page * page;
+    }
+    all += static_cast<size_t>(geometry.planes * geometry.buffers) * plane;
+  }
+  return all;
+}
+
+size_t StateMemory::resident_bytes() const {
+  size_t all = 0;
+  for (const TensorMemory& tensor : impl_->tensors) {
+    for (int i = 0; i < tensor.geometry.buffers; ++i) all += tensor.buffers[i].resident_bytes();
+  }
+  return all;
+}
+
+}  // namespace deltaport

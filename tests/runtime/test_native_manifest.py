@@ -1,0 +1,212 @@
+"""The native reader of manifests against the Python one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from deltaport.errors import EngineError
+from deltaport.package import MANIFEST_NAME, open_package
+from deltaport.runtime import _native
+from tests.fuzz.mutations import mutate_bytes, mutate_json
+from tests.runtime.toy_engine import write_toy
+
+
+def exactly(value: Any) -> str:
+    """Tells 1 from 1.0 and True, and -0.0 from 0.0; not one order of keys from another."""
+    return json.dumps(value, sort_keys=True)
+
+
+def as_python_reads(folder: Path, *, checksums: bool) -> dict[str, Any]:
+    """What the native reader must say of the folder."""
+    manifest = open_package(folder, checksums=checksums)
+    state = manifest.state.to_json()
+    for row in state:
+        del row["layer"]
+    return {
+        "target": manifest.target,
+        "ragged": manifest.ragged,
+        "decoder": manifest.decoder,
+        "vocab_size": manifest.vocab_size,
+        "max_positions": manifest.max_positions,
+        "eos_token_ids": list(manifest.eos_token_ids),
+        "op_library_version": manifest.op_library_version,
+        "state": state,
+        "identity": hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest(),
+    }
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_opens_an_engine(tmp_path: Path, checksums: bool) -> None:
+    folder = write_toy(tmp_path / "toy")
+    expected = as_python_reads(folder, checksums=checksums)
+    assert exactly(_native.open_manifest(str(folder), checksums)) == exactly(expected)
+
+
+def append(path: Path, data: bytes) -> None:
+    path.write_bytes(path.read_bytes() + data)
+
+
+def move_out(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent.parent / "outside"))
+
+
+def move_within(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent / "elsewhere").name)
+
+
+def replace_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "longer": lambda path: append(path, b"x"),
+    "altered": lambda path: path.write_bytes(b"x" * path.stat().st_size),
+    "empty": lambda path: path.write_bytes(b""),
+    "directory": replace_by(Path.mkdir),
+    "pipe": replace_by(os.mkfifo),
+    "link to itself": replace_by(lambda path: path.symlink_to(path)),
+    "link to nothing": replace_by(lambda path: path.symlink_to(path.with_name("nothing"))),
+    "larger than any": lambda path: os.truncate(path, (64 << 20) + 1),
+}
+
+
+@pytest.mark.parametrize("name", ["decoder.onnx", MANIFEST_NAME])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_complains_of_files_as_python_does(
+    tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    folder = write_toy(tmp_path / "toy")
+    damage(folder / name)
+    with pytest.raises(EngineError) as python:
+        open_package(folder)
+    with pytest.raises(EngineError) as native:
+        _native.open_manifest(str(folder), True)
+    assert str(native.value) == str(python.value)
+
+
+def test_follows_links_that_stay_inside_only(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "toy")
+    expected = as_python_reads(folder, checksums=True)
+    move_within(folder / "decoder.onnx")
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    assert _native.open_manifest(f"{linked}/", True) == expected
+    folder = write_toy(tmp_path / "other")
+    move_out(folder / "decoder.onnx")
+    with pytest.raises(EngineError, match=r"decoder\.onnx: a link that leaves the engine folder"):
+        _native.open_manifest(str(folder), True)
+
+
+@pytest.mark.parametrize("folder", ["", "absent", "toy/manifest.json"])
+def test_there_must_be_a_folder(tmp_path: Path, folder: str) -> None:
+    write_toy(tmp_path / "toy")
+    path = tmp_path / folder
+    with pytest.raises(EngineError) as python:
+        open_package(path)
+    with pytest.raises(EngineError) as native:
+        _native.open_manifest(str(path), True)
+    assert str(native.value) == str(python.value)
+
+
+def each(name: str, *values: object) -> list[dict[str, Any]]:
+    return [{name: value} for value in values]
+
+
+CHANGES: list[dict[str, Any]] = [
+    *each("schema_version", None, True, 0, 1, 3, "2", 2.5),
+    *each("vocab_size", 0, -1, 2**31, None, True, "24", 24.5),
+    *each("eos_token_ids", [24], [-1], [True], ["5"], [[5]], None),
+    *each("not_exported", {"mtp": -1}, {"mtp": True}, {"mtp": "x"}, []),
+    *({name: [1]} for name in ("deltaport_version", "target", "ragged", "dtype", "decoder")),
+    *({name: 1} for name in ("quantization", "model", "state", "files", "other")),
+    *({"decoder": "absent.onnx"}, {"max_positions": 0}, {"op_library_version": 0}),
+    *each("files", [], [1], [{}], [{"path": "a", "size": 1}]),
+]
+
+STATE_CHANGES: list[dict[str, Any]] = [
+    *each("layer", -1, True, None),
+    *each("kind", "KV", "conv", "recurrent", 1),
+    *each("update", "", "copy", None),
+    *each("dtype", "int64", "float", None),
+    *each("rewindable", 1, "true"),
+    *each("input", "", "x" * 201, "a\nb", 1, "present.0.key"),
+    *each("shape", [], [1], [1, "slots"], [1, "capacity"], ["slots"], ["slots", 1]),
+    *each("shape", ["slots", 0, "capacity"], ["slots", "capacity", "capacity"]),
+    *each("shape", *(["slots", "capacity", last] for last in ("slots", "x", True, 2**31, 1.5))),
+    *each("shape", "slots", {}),
+    *({"other": 1}, {"kind": "recurrent", "shape": ["slots"]}),
+]
+
+FILE_CHANGES: list[dict[str, Any]] = [
+    *each("path", "", ".", "..", "/etc/passwd", "a/../b", "a//b", "a/", "./a"),
+    *each("path", "a\\b", "C:a", "a\nb", "\0", 1, "a/.", "a/..", "//a", "é"),
+    *each("size", -1, True, "1", None, 1.5),
+    *each("sha256", "", "A" * 64, "a" * 63, "a" * 64 + "\n", None, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        *(((), changes) for changes in CHANGES),
+        *((("state", 0), changes) for changes in STATE_CHANGES),
+        *((("files", 0), changes) for changes in FILE_CHANGES),
+    ],
+)
+def test_complains_of_fields_as_python_does(
+    tmp_path: Path, place: tuple[Any, ...], changes: dict[str, Any]
+) -> None:
+    folder = write_toy(tmp_path / "toy")
+    document = json.loads((folder / MANIFEST_NAME).read_text())
+    row = document
+    for key in place:
+        row = row[key]
+    row.update(changes)
+    (folder / MANIFEST_NAME).write_text(json.dumps(document))
+    with pytest.raises(EngineError) as python:
+        open_package(folder)
+    with pytest.raises(EngineError) as native:
+        _native.open_manifest(str(folder), True)
+    if changes == {"path": "é"}:
+        assert "leaves the engine folder" in str(native.value)
+    else:
+        assert str(native.value) == str(python.value)
+
+
+# What the native reader alone refuses: halves of characters, and numbers beyond double or int64.
+STRICTER = re.compile(rb"\\ud[89a-f]|1e999|18446744073709551|9223372036854775808")
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_accepts_the_same_of_damaged_manifests(tmp_path: Path, seed: int) -> None:
+    folder = write_toy(tmp_path / "toy")
+    random = Random(seed)
+    path = folder / MANIFEST_NAME
+    mutate = mutate_json if seed % 2 else mutate_bytes
+    path.write_bytes(mutate(random, path.read_bytes()))
+    try:
+        expected = as_python_reads(folder, checksums=False)
+    except EngineError:
+        with pytest.raises(EngineError, match=r"\A[ -~]{,600}\Z"):
+            _native.open_manifest(str(folder), False)
+        return
+    try:
+        found = _native.open_manifest(str(folder), False)
+    except EngineError:
+        assert STRICTER.search(path.read_bytes())
+        return
+    assert exactly(found) == exactly(expected)
