@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -124,6 +123,8 @@ class Generation:
 
     async def events_async(self) -> AsyncIterator[GeneratedToken]:
         """As :meth:`events`, for ``async for``; a task that is cancelled cancels its step."""
+        import asyncio  # takes as long to import as all of deltaport
+
         while self.live:
             step = asyncio.ensure_future(asyncio.to_thread(self._native.run))
             try:
