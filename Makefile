@@ -42,15 +42,15 @@ SANITIZERS = $(foreach name,libasan libubsan libstdc++,$(shell $(CXX) -print-fil
 SANITIZE ?= not body and not memory
 
 sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan; fewer: SANITIZE=any_shape
-	cmake -S . -B build/sanitize -DDELTAPORT_SANITIZE=ON > /dev/null
-	cmake --build build/sanitize --parallel 2
+	cmake -S . -B build/sanitize -DDELTAPORT_SANITIZE=ON -DDELTAPORT_PYTHON=OFF > /dev/null
+	cmake --build build/sanitize --target ort_kernels --parallel 2
 	DELTAPORT_KERNELS=$(CURDIR)/build/sanitize/custom_ops/ort_kernels.so \
 	  LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  $(BIN)/python -m pytest tests/kernels -q -k '$(SANITIZE)'
 
 emulate: $(READY) ## run the AVX-512 kernels' tests on a machine without AVX-512
-	cmake -S . -B build/emulate -DDELTAPORT_EMULATE_AVX512=ON > /dev/null
-	cmake --build build/emulate --parallel 2
+	cmake -S . -B build/emulate -DDELTAPORT_EMULATE_AVX512=ON -DDELTAPORT_PYTHON=OFF > /dev/null
+	cmake --build build/emulate --target ort_kernels --parallel 2
 	DELTAPORT_KERNELS=$(CURDIR)/build/emulate/custom_ops/ort_kernels.so \
 	  $(BIN)/python -m pytest tests/kernels -q -k 'avx512 and not memory'
 

@@ -99,7 +99,7 @@ void Session::append(std::span<const RowTokens> given, std::span<const RowCount>
                        std::to_string(tokens[at]) + " is not a token id below " +
                        std::to_string(engine_->manifest().vocab_size));
     }
-    fresh[row] = static_cast<int64_t>(tokens.size());
+    fresh[row] += static_cast<int64_t>(tokens.size());
   }
   for (const auto& [row, count] : follow) {
     this->row(row);
@@ -163,6 +163,7 @@ void Session::clear(int64_t row) {
 }
 
 int64_t Session::fork(int64_t row) {
+  this->row(row);  // one that is closed must not be the one that is opened
   const int64_t made = open();  // may move the rows: look only afterwards
   const Row& origin = this->row(row);
   Row& copy = books_.rows[made];

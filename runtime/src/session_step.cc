@@ -61,6 +61,9 @@ void Session::exchange(int64_t a, int64_t b) {
   const int64_t row_a = books_.row_of_slot[a], row_b = books_.row_of_slot[b];
   const auto used = [&](int64_t row) { return row == kNobody ? 0 : books_.rows[row].length; };
   memory_.exchange(a, b, used(row_a), used(row_b));
+  // A slot that is free from now on must not hold pages: of padding, or of the state before last.
+  if (row_b == kNobody) memory_.clear(a);
+  if (row_a == kNobody) memory_.clear(b);
   std::swap(books_.row_of_slot[a], books_.row_of_slot[b]);
   if (row_a != kNobody) books_.rows[row_a].slot = b;
   if (row_b != kNobody) books_.rows[row_b].slot = a;
