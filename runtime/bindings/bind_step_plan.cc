@@ -6,6 +6,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -48,8 +49,10 @@ std::vector<std::vector<Work>> groups_of(const std::vector<Work>& given, bool ra
   return groups;
 }
 
+using Shown = nb::typed<nb::dict, nb::str, nb::any>;
+
 // Sessions use a plan again for another step: `before` was laid out in the same one.
-nb::dict lay_out(const std::vector<Work>& rows, const std::vector<Work>& before) {
+Shown lay_out(const std::vector<Work>& rows, const std::vector<Work>& before) {
   StepPlan plan;
   for (const std::vector<Work>* some : {&before, &rows}) {
     if (some->empty()) continue;
@@ -64,7 +67,7 @@ nb::dict lay_out(const std::vector<Work>& rows, const std::vector<Work>& before)
   shown["lengths"] = plan.lengths;
   shown["past"] = plan.past;
   shown["logit_index"] = plan.logit_index;
-  return shown;
+  return Shown(shown);
 }
 
 std::string broken(const std::vector<HeldRow>& rows, Ids row_of_slot, int64_t capacity,

@@ -43,4 +43,5 @@ NB_MODULE(_native, m) {
   bind_engine(m);
   bind_session(m);
   bind_generation(m);
+  bind_step_plan(m);
 }
