@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize emulate lint format typecheck docs stub bench clean
+.PHONY: help setup demo test sanitize sanitize-host emulate lint format typecheck docs stub bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 REACHABLE := import sys, urllib.request as r; r.urlopen(sys.argv[1] + '/torch/', timeout=5)
 
@@ -41,12 +41,33 @@ test: $(READY) ## run all tests
 SANITIZERS = $(foreach name,libasan libubsan libstdc++,$(shell $(CXX) -print-file-name=$(name).so))
 SANITIZE ?= not body and not memory
 
-sanitize: $(READY) ## run the kernels' tests under AddressSanitizer and UBSan; fewer: SANITIZE=any_shape
+sanitize: $(READY) sanitize-host ## run the kernels' tests and a C++ host under sanitizers; fewer: SANITIZE=any_shape
 	cmake -S . -B build/sanitize -DDELTAPORT_SANITIZE=ON -DDELTAPORT_PYTHON=OFF > /dev/null
 	cmake --build build/sanitize --target ort_kernels --parallel 2
 	DELTAPORT_KERNELS=$(CURDIR)/build/sanitize/custom_ops/ort_kernels.so \
 	  LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  $(BIN)/python -m pytest tests/kernels -q -k '$(SANITIZE)'
+
+comma := ,
+# $(1): a folder of build, $(2): an option of CMake, $(3): its flags, for the host, too.
+define build_host
+	cmake -S . -B build/$(1) -D$(2)=ON -DDELTAPORT_PYTHON=OFF -DDELTAPORT_NATIVE_KERNELS=OFF > /dev/null
+	cmake --build build/$(1) --parallel 2
+	cmake --install build/$(1) --prefix build/$(1)/prefix > /dev/null
+	cmake -S examples/cpp_host -B build/$(1)/host -DCMAKE_PREFIX_PATH=$(CURDIR)/build/$(1)/prefix \
+	  -DCMAKE_CXX_FLAGS='$(3) -g' > /dev/null
+	cmake --build build/$(1)/host --parallel 2
+endef
+ONNXRUNTIME := from deltaport.runtime import onnxruntime_library as o; print(o.onnxruntime_library())
+
+sanitize-host: $(READY) ## run the C++ host's stress under AddressSanitizer, UBSan and ThreadSanitizer
+	$(BIN)/python -m tools.write_toy_engine build/toy
+	$(call build_host,sanitize-host,DELTAPORT_SANITIZE,-fsanitize=address$(comma)undefined)
+	build/sanitize-host/host/stress build/toy --onnxruntime "$$($(BIN)/python -c '$(ONNXRUNTIME)')"
+	$(call build_host,sanitize-thread,DELTAPORT_SANITIZE_THREAD,-fsanitize=thread)
+	TSAN_OPTIONS="suppressions=runtime/tsan.supp halt_on_error=1" \
+	  build/sanitize-thread/host/stress build/toy \
+	  --onnxruntime "$$($(BIN)/python -c '$(ONNXRUNTIME)')"
 
 emulate: $(READY) ## run the AVX-512 kernels' tests on a machine without AVX-512
 	cmake -S . -B build/emulate -DDELTAPORT_EMULATE_AVX512=ON -DDELTAPORT_PYTHON=OFF > /dev/null

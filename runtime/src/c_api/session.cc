@@ -1,0 +1,119 @@
+// Sessions in the C layer: rows come, go and are read.
+
+#include "session.h"
+
+#include "c_api/handles.h"
+
+using namespace deltaport;
+using namespace deltaport::c_api;
+
+namespace {
+
+Session& session_of(deltaport_session* session) { return *need(session, "session").session; }
+const Session& session_of(const deltaport_session* session) {
+  return *need(session, "session").session;
+}
+
+}  // namespace
+
+extern "C" {
+
+deltaport_status deltaport_session_open(const deltaport_engine* engine, int64_t sequences,
+                                        int64_t context, deltaport_session** session) {
+  return guarded([&] {
+    const auto& opened = need(engine, "engine").engine;
+    deltaport_session*& made = need(session, "session");
+    const int64_t most = opened->manifest().max_positions;
+    if (sequences < 0) {
+      throw InputError("sequences is " + std::to_string(sequences) +
+                       ", expected an integer, at least 0");
+    }
+    if (context < 0 || context > most) {
+      throw InputError("context is " + std::to_string(context) + ", expected an integer, 0 to " +
+                       std::to_string(most));
+    }
+    const int64_t columns = context == 0 ? most : context;
+    made = new deltaport_session{std::make_shared<Session>(opened, sequences, columns)};
+  });
+}
+
+deltaport_status deltaport_session_close(deltaport_session* session) {
+  return guarded([&] { delete &need(session, "session"); });
+}
+
+deltaport_status deltaport_session_cancel(deltaport_session* session) {
+  return guarded([&] { session_of(session).cancel(); });
+}
+
+deltaport_status deltaport_session_open_row(deltaport_session* session, int64_t* row) {
+  return guarded([&] {
+    int64_t& made = need(row, "row");
+    made = session_of(session).open();
+  });
+}
+
+deltaport_status deltaport_session_close_row(deltaport_session* session, int64_t row) {
+  return guarded([&] { session_of(session).close(row); });
+}
+
+deltaport_status deltaport_session_fork(deltaport_session* session, int64_t row, int64_t* made) {
+  return guarded([&] {
+    Session& opened = session_of(session);
+    int64_t& copy = need(made, "made");
+    opened.row(row);  // refused before a row is opened for the copy
+    copy = opened.fork(row);
+  });
+}
+
+deltaport_status deltaport_session_clear(deltaport_session* session, int64_t row) {
+  return guarded([&] { session_of(session).clear(row); });
+}
+
+deltaport_status deltaport_session_tokens(const deltaport_session* session, int64_t row,
+                                          int64_t* tokens, size_t capacity, size_t* count) {
+  return guarded([&] { copy_ids(session_of(session).row(row).tokens, tokens, capacity, count); });
+}
+
+deltaport_status deltaport_session_length(const deltaport_session* session, int64_t row,
+                                          int64_t* length) {
+  return guarded([&] {
+    const Session& opened = session_of(session);
+    need(length, "length") = opened.row(row).length;
+  });
+}
+
+deltaport_status deltaport_session_row_bytes(const deltaport_session* session, int64_t row,
+                                             size_t* bytes) {
+  return guarded([&] {
+    const Session& opened = session_of(session);
+    need(bytes, "bytes") = opened.row_bytes(row);
+  });
+}
+
+deltaport_status deltaport_session_snapshot(const deltaport_session* session, int64_t row,
+                                            deltaport_snapshot** snapshot) {
+  return guarded([&] {
+    const Session& opened = session_of(session);
+    deltaport_snapshot*& made = need(snapshot, "snapshot");
+    made = new deltaport_snapshot{opened.snapshot(row), opened.engine().manifest().identity};
+  });
+}
+
+deltaport_status deltaport_session_restore(deltaport_session* session, int64_t row,
+                                           const deltaport_snapshot* snapshot) {
+  return guarded([&] {
+    Session& opened = session_of(session);
+    const deltaport_snapshot& held = need(snapshot, "snapshot");
+    if (held.identity != opened.engine().manifest().identity) {
+      throw InputError("the snapshot was taken with another engine than " +
+                       opened.engine().name() + "; restore it in a session of its own engine");
+    }
+    opened.restore(row, held.snapshot);
+  });
+}
+
+deltaport_status deltaport_snapshot_free(deltaport_snapshot* snapshot) {
+  return guarded([&] { delete &need(snapshot, "snapshot"); });
+}
+
+}  // extern "C"
