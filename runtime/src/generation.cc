@@ -110,9 +110,11 @@ int64_t Generation::pick(int64_t row, const bool* allowed) const {
   const Sequence& sequence = untouched(row);
   const Row& held = session_.row(row);
   if (!held.has_logits()) {
-    throw InputError("row " + std::to_string(row) + (held.is_waiting()
-        ? " has tokens that were not run; run them first"
-        : " has no logits to go on from, because a step failed or was cancelled; append a token"));
+    throw InputError(
+        "row " + std::to_string(row) +
+        (held.is_waiting()
+             ? " has tokens that were not run; run them first"
+             : " has no logits to go on from, as a step failed or was cancelled; append a token"));
   }
   const size_t vocab_size = session_.engine().manifest().vocab_size;
   const std::span logits(held.logits, vocab_size);
