@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.head_sizes import HEADS
 from benchmarks.report import Row, print_table, write_json
 from deltaport.exporter.export import export_checkpoint
 from tests.checkpoints import save_checkpoint, save_tokenizer
@@ -35,20 +36,8 @@ SHAPE: dict[str, Any] = {
     "num_experts_per_tok": 8,
     "moe_intermediate_size": 256,
     "shared_expert_intermediate_size": 256,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "head_dim": 256,
     "linear_num_key_heads": 8,
-    "linear_num_value_heads": 16,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "rope_parameters": {
-        "rope_type": "default",
-        "rope_theta": 10_000_000.0,
-        "partial_rotary_factor": 0.25,
-        "mrope_section": [11, 11, 10],
-        "mrope_interleaved": True,
-    },
+    **HEADS,
 }
 
 

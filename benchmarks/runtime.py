@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.head_sizes import HEADS
 from benchmarks.report import Row, print_table, write_json
 from deltaport.exporter.export import export_checkpoint
 from deltaport.runtime import Engine, Generation, SamplingParams, Session
@@ -35,20 +36,8 @@ SHAPE: dict[str, Any] = {
     "intermediate_size": 3584,
     "vocab_size": 248_320,
     "tie_word_embeddings": True,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "head_dim": 256,
     "linear_num_key_heads": 16,
-    "linear_num_value_heads": 16,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "rope_parameters": {
-        "rope_type": "default",
-        "rope_theta": 10_000_000.0,
-        "partial_rotary_factor": 0.25,
-        "mrope_section": [11, 11, 10],
-        "mrope_interleaved": True,
-    },
+    **HEADS,
 }
 
 

@@ -115,6 +115,9 @@ class Manifest:
 def manifest(target: str, ragged: bool, decoder: str, vocab_size: int, max_positions: int, eos_token_ids: Sequence[int], op_library_version: int, state: object) -> Manifest:
     """What the runtime needs of a manifest; state as StateMemory takes it."""
 
+def runs_our_kernels(target: str) -> bool:
+    """Whether engines for ``target`` run the custom ops by our kernels."""
+
 def use_cuda(target: str, device: str | None, available: Sequence[str]) -> bool:
     """
     Whether an engine for ``target`` is to run on a GPU, of these providers.
@@ -122,12 +125,6 @@ def use_cuda(target: str, device: str | None, available: Sequence[str]) -> bool:
 
 class Engine:
     def __init__(self, name: str, manifest: Manifest, path: str, graph: bytes | None, weights: str, taps: Sequence[str], onnxruntime: str, kernels: str, threads: int, device: str | None) -> None: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def holds_scores(self) -> bool: ...
 
 class StepLimits:
     def __init__(self) -> None: ...

@@ -28,9 +28,6 @@ __all__ = ["Device", "Engine", "StepObserver", "open_decoder"]
 
 Device = Literal["cpu", "cuda"]
 
-_WITH_KERNELS = {"ort-cpu"}
-"""Targets whose engines run the custom ops by our native kernels."""
-
 
 class StepObserver(Protocol):
     """Is shown every run of the decoder; what it raises ends the step, which then never was."""
@@ -133,7 +130,7 @@ def open_decoder(
         weights=str(folder),
         taps=list(taps),
         onnxruntime=str(onnxruntime_library()),
-        kernels=str(kernel_library()) if manifest.target in _WITH_KERNELS else "",
+        kernels=str(kernel_library()) if _native.runs_our_kernels(manifest.target) else "",
         threads=threads or 0,
         device=device,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 from pathlib import Path
 
 from deltaport.errors import EngineError
+from deltaport.runtime.named_library import named_library
 
 __all__ = [
     "ISA_VARIABLE",
@@ -24,11 +24,8 @@ ISA_VARIABLE = "DELTAPORT_ISA"
 
 def kernel_library() -> Path:
     """The library with the kernels, installed or named; raises ``EngineError`` without one."""
-    given = os.environ.get(KERNELS_VARIABLE)
-    if given is not None:
-        if not Path(given).is_file():
-            raise EngineError(f"{KERNELS_VARIABLE} is {given!r}, expected a library; unset it")
-        return Path(given)
+    if (named := named_library(KERNELS_VARIABLE)) is not None:
+        return named
     # Found as a module is, so that editable installs work; it is not one and is never imported.
     spec = importlib.util.find_spec("deltaport.custom_ops.ort_kernels")
     if spec is None or spec.origin is None:

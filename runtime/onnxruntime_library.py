@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 from deltaport.errors import EngineError
+from deltaport.runtime.named_library import named_library
 
 __all__ = ["ONNXRUNTIME_VARIABLE", "onnxruntime_library"]
 
@@ -20,11 +20,8 @@ def onnxruntime_library() -> Path:
 
     The package is found, not imported: its own Python module would load all of it a second time.
     """
-    given = os.environ.get(ONNXRUNTIME_VARIABLE)
-    if given is not None:
-        if not Path(given).is_file():
-            raise EngineError(f"{ONNXRUNTIME_VARIABLE} is {given!r}, expected a library; unset it")
-        return Path(given)
+    if (named := named_library(ONNXRUNTIME_VARIABLE)) is not None:
+        return named
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
         raise EngineError("onnxruntime is not installed; pip install onnxruntime")

@@ -44,6 +44,8 @@ void bind_engine(nb::module_& m) {
   m.def("manifest", &make_manifest, "target"_a, "ragged"_a, "decoder"_a, "vocab_size"_a,
         "max_positions"_a, "eos_token_ids"_a, "op_library_version"_a, "state"_a,
         "What the runtime needs of a manifest; state as StateMemory takes it.");
+  m.def("runs_our_kernels", &runs_our_kernels, "target"_a,
+        "Whether engines for ``target`` run the custom ops by our kernels.");
   m.def("use_cuda",
         [](const std::string& target, std::optional<std::string> device,
            const std::vector<std::string>& available) {
@@ -55,7 +57,5 @@ void bind_engine(nb::module_& m) {
         "Whether an engine for ``target`` is to run on a GPU, of these providers.");
   nb::class_<Engine>(m, "Engine")
       .def(nb::new_(&make_engine), "name"_a, "manifest"_a, "path"_a, "graph"_a.none(), "weights"_a,
-           "taps"_a, "onnxruntime"_a, "kernels"_a, "threads"_a, "device"_a.none())
-      .def_prop_ro("name", &Engine::name)
-      .def_prop_ro("holds_scores", &Engine::holds_scores);
+           "taps"_a, "onnxruntime"_a, "kernels"_a, "threads"_a, "device"_a.none());
 }

@@ -18,16 +18,6 @@ struct Promise {
   std::vector<int64_t> shape;
 };
 
-int onnx_number(ElementType type) {
-  switch (type) {
-    case ElementType::float32: return ort::kFloat32;
-    case ElementType::float16: return ort::kFloat16;
-    case ElementType::bfloat16: return ort::kBFloat16;
-    case ElementType::int64: return ort::kInt64;
-  }
-  return ort::kUndefined;
-}
-
 std::map<std::string, Promise> promised(const Manifest& manifest) {
   std::map<std::string, Promise> expected = {
       {kStepInputs[kInputIds], {ort::kInt64, {kAny, kAny}}},
@@ -38,7 +28,7 @@ std::map<std::string, Promise> promised(const Manifest& manifest) {
       {kLogits, {ort::kFloat32, {kAny, manifest.vocab_size}}},
   };
   for (const StateTensor& tensor : manifest.state) {
-    Promise promise{onnx_number(tensor.dtype), {}};
+    Promise promise{onnx_type(tensor.dtype), {}};
     for (const int64_t size : tensor.shape) promise.shape.push_back(size < 0 ? kAny : size);
     expected[tensor.input] = expected[tensor.output] = promise;
   }

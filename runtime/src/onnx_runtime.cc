@@ -23,16 +23,6 @@ void* load_library(const std::string& library, const char* remedy) {
   return handle;
 }
 
-ort::TensorType onnx_type(ElementType type) {
-  switch (type) {
-    case ElementType::float32: return ort::kFloat32;
-    case ElementType::float16: return ort::kFloat16;
-    case ElementType::bfloat16: return ort::kBFloat16;
-    case ElementType::int64: return ort::kInt64;
-  }
-  return ort::kUndefined;
-}
-
 const ort::ApiBase* find_base(const std::string& library) {
   void* const handle = load_library(library, "install onnxruntime, or name its library");
   const auto get = reinterpret_cast<GetApiBase>(dlsym(handle, "OrtGetApiBase"));
@@ -49,6 +39,16 @@ const ort::ApiBase* find_base(const std::string& library) {
 }
 
 }  // namespace
+
+ort::TensorType onnx_type(ElementType type) {
+  switch (type) {
+    case ElementType::float32: return ort::kFloat32;
+    case ElementType::float16: return ort::kFloat16;
+    case ElementType::bfloat16: return ort::kBFloat16;
+    case ElementType::int64: return ort::kInt64;
+  }
+  return ort::kUndefined;
+}
 
 OnnxRuntime::OnnxRuntime(const std::string& library)
     : base_(find_base(library)), api_(base_->get_api(ort::kApiVersion)) {

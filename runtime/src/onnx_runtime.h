@@ -12,6 +12,9 @@
 
 namespace deltaport {
 
+// ONNX's number for an element type.
+ort::TensorType onnx_type(ElementType type);
+
 class OnnxRuntime {
  public:
   // Loads `library`: a path, or a name that the dynamic linker finds. A library is loaded once and

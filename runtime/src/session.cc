@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "errors.h"
+#include "sampling_params.h"
 
 namespace deltaport {
 
@@ -93,12 +94,7 @@ void Session::append(std::span<const RowTokens> given, std::span<const RowCount>
   std::vector<int64_t> fresh(rows(), 0), more(rows(), 0);
   for (const auto& [row, tokens] : given) {
     this->row(row);
-    for (size_t at = 0; at < tokens.size(); ++at) {
-      if (tokens[at] >= 0 && tokens[at] < engine_->manifest().vocab_size) continue;
-      throw InputError("row " + std::to_string(row) + ", token " + std::to_string(at) + ": " +
-                       std::to_string(tokens[at]) + " is not a token id below " +
-                       std::to_string(engine_->manifest().vocab_size));
-    }
+    check_token_ids("row " + std::to_string(row), tokens, engine_->manifest().vocab_size);
     fresh[row] += static_cast<int64_t>(tokens.size());
   }
   for (const auto& [row, count] : follow) {

@@ -114,7 +114,7 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
     widest = std::max<int64_t>(widest, row.tokens.size());
   }
   reserve(columns + widest);
-  std::vector<std::vector<RowWork>> groups = group_rows(std::move(work), engine_->manifest().ragged);
+  auto groups = group_rows(std::move(work), engine_->manifest().ragged);
   // All are placed before any runs: what a run wrote must not move until it is committed. Only one
   // group has several rows, so placing it moves none of the others out of place.
   for (auto& group : groups) {

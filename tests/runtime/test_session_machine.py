@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ from tests.runtime.toy_engine import (
 )
 
 CACHE, RECURRENT = LAYOUT.tensors
+T = TypeVar("T")
 PAGE = 4096
 MOST_ROWS = 7
 FREE = SamplingParams(max_new_tokens=6, ignore_eos=True)
@@ -396,7 +397,9 @@ class Rows(RuleBasedStateMachine):
             return
         for row in self.generation.live:
             self.generation.cancel(row)
-        new = [None if self.goes_nowhere(row, []) else [] for row in range(self.session.sequences)]
+        new: list[list[int] | None] = [
+            None if self.goes_nowhere(row, []) else [] for row in range(self.session.sequences)
+        ]
         for row, done in enumerate(self.session.generate(new, FREE)):
             if new[row] is not None:
                 assert done.tokens == toy_tokens(self.rows[row].tokens, 6, ())
@@ -485,7 +488,7 @@ def test_any_mixture_of_calls(variant: str, tmp_path: Path) -> None:
 
     Machine.engine = open_toy(tmp_path, **VARIANTS[variant])
     Machine.folder = tmp_path
-    case = Machine.TestCase()
+    case: Any = Machine.TestCase()
     case.settings = settings(
         max_examples=40,
         stateful_step_count=30,
@@ -531,8 +534,8 @@ class Crowd:
     def idle(self) -> list[int]:
         return sorted(self.given.keys() - set(self.generation.live))
 
-    def some(self, rows: Sequence[int], most: int = 1) -> list[int]:
-        return self.random.sample(rows, min(len(rows), self.random.randint(1, most)))
+    def some(self, given: Sequence[T], most: int = 1) -> list[T]:
+        return self.random.sample(given, min(len(given), self.random.randint(1, most)))
 
     def tokens(self, most: int) -> list[int]:
         return [self.random.randrange(POISON) for _ in range(self.random.randint(1, most))]
@@ -743,8 +746,8 @@ def test_our_kernels_give_a_row_the_same_bits_whoever_is_beside_it(small: Engine
                 for at in chance.sample([*traces], chance.randint(1, len(traces))):
                     trace = traces[at]
                     said = None if not trace.calls or trace.calls[-1][0] else trace.answers[-1][1]
-                    again = said is None or chance.random() < 0.3
-                    calls[at] = generate, prompt() if again else [said]
+                    again = chance.random() < 0.3
+                    calls[at] = generate, [said] if said is not None and not again else prompt()
                 perform(session, traces, calls)
         assert session.native.broken() == ""
     for trace in [*finished, *traces.values()]:
