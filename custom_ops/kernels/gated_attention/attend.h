@@ -11,6 +11,7 @@
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int64_t kBlock = 64;  // columns of a block
+constexpr int64_t kFewQueries = 8;  // up to so many, keys are used where they lie
 constexpr int64_t kValues = OuterTile<1>::columns;  // elements of a value that a tile has
 // Floats from one tile's part of a block to the next one's: a line more than it has, or the parts of
 // one value, which are written together, would fight for the same lines of the first-level cache.
@@ -93,7 +94,7 @@ inline void load_queries(const GatedAttentionArgs& args, const Queries& q, const
   }
   for (int64_t i = count; i < s.lanes; ++i) s.position[i] = -1.0f;
   zero_floats(s.scores, kBlock * s.lanes);
-  if (count <= 2 * kFewTokens) return;
+  if (count <= kFewQueries) return;
   for (int64_t first = 0; first < count; first += kTileRows) {
     const auto query = [&](int r) -> const float* {
       return first + r < count ? s.queries + (first + r) * D : nullptr;
@@ -105,12 +106,9 @@ inline void load_queries(const GatedAttentionArgs& args, const Queries& q, const
 // scores[c, i] = query i . key c, for n columns
 inline void score_block(int64_t count, int64_t head_dim, const float* keys, int64_t n,
                         const AttendScratch& s) {
-  if (count <= 2 * kFewTokens) {
-    for (int64_t first = 0; first < count; first += kFewTokens) {
-      few_tokens_product(
-          min_of(kFewTokens, count - first), head_dim, s.queries + first * head_dim, head_dim,
-          keys, n, [&](int64_t i, int64_t c, float y) { s.scores[c * s.lanes + first + i] = y; });
-    }
+  if (count <= kFewQueries) {
+    few_tokens_product(count, head_dim, s.queries, head_dim, keys, n,
+                       [&](int64_t i, int64_t c, float y) { s.scores[c * s.lanes + i] = y; });
     return;
   }
   // Queries are the rows here, so that a column's scores lie side by side.

@@ -6,11 +6,14 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
-// Up to this many tokens weights are read once, where they lie; more are worth packing both.
-constexpr int64_t kFewTokens = 4;
+// Up to this many tokens weights are used where they lie; more are worth packing both.
+constexpr int64_t kFewTokens = 32;
+
+// Tokens whose sums find registers together.
+constexpr int64_t kGroupTokens = 4;
 
 template <int M, class Element, class Put>
-inline void few_tokens_times_rows(int64_t width, const float* x, int64_t x_stride,
+inline void group_times_rows(int64_t width, const float* x, int64_t x_stride,
                                   const Element* w, int64_t rows, Put put) {
   // Each row of a tile comes from a stretch of rows of its own, which it reads from end to end: the
   // processor then sees it coming. Neighbouring rows, which may share a page, it takes for one
@@ -31,15 +34,27 @@ inline void few_tokens_times_rows(int64_t width, const float* x, int64_t x_strid
   }
 }
 
-// put(m, n, y) for tokens [0, tokens), at most kFewTokens, and rows [0, rows) of w.
+// put(m, n, y) for tokens [0, tokens), at most kFewTokens of them, and rows [0, rows) of w.
 template <class Element, class Put>
 inline void few_tokens_product(int64_t tokens, int64_t width, const float* x, int64_t x_stride,
                                const Element* w, int64_t rows, Put put) {
-  switch (tokens) {
-    case 1: return few_tokens_times_rows<1>(width, x, x_stride, w, rows, put);
-    case 2: return few_tokens_times_rows<2>(width, x, x_stride, w, rows, put);
-    case 3: return few_tokens_times_rows<3>(width, x, x_stride, w, rows, put);
-    case 4: return few_tokens_times_rows<4>(width, x, x_stride, w, rows, put);
+  // Rows that the second-level cache holds until the last group of tokens has used them.
+  constexpr int64_t kBlock = 128 * 1024 / sizeof(Element);
+  const int64_t most = tokens <= kGroupTokens ? rows : max_of(kBlock / max_of(width, 1), 12);
+  for (int64_t n = 0; n < rows; n += most) {
+    const int64_t count = min_of(most, rows - n);
+    for (int64_t m = 0; m < tokens; m += kGroupTokens) {
+      const auto group = [&]<int M>() {
+        group_times_rows<M>(width, x + m * x_stride, x_stride, w + n * width, count,
+                            [&](int64_t i, int64_t row, float y) { put(m + i, n + row, y); });
+      };
+      switch (min_of(kGroupTokens, tokens - m)) {
+        case 1: group.template operator()<1>(); break;
+        case 2: group.template operator()<2>(); break;
+        case 3: group.template operator()<3>(); break;
+        case 4: group.template operator()<4>(); break;
+      }
+    }
   }
 }
 
