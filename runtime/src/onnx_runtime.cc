@@ -1,5 +1,6 @@
 #include "onnx_runtime.h"
 
+#include <algorithm>
 #include <dlfcn.h>
 
 #include <map>
@@ -118,6 +119,16 @@ ort::Value* TensorView::release() {
   ort::Value* const value = value_;
   value_ = nullptr;
   return value;
+}
+
+ort::Value* KeptTensor::over(const OnnxRuntime& ort, void* data, ElementType type,
+                             std::initializer_list<int64_t> shape) {
+  if (data != data_ || !std::equal(shape.begin(), shape.end(), shape_.begin())) {
+    view_ = TensorView(ort, data, type, std::span(shape));
+    data_ = data;
+    std::copy(shape.begin(), shape.end(), shape_.begin());
+  }
+  return view_.get();
 }
 
 }  // namespace deltaport

@@ -2,6 +2,8 @@
 // version that has the interface we use.
 #pragma once
 
+#include <array>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -60,6 +62,18 @@ class TensorView {
 
   const OnnxRuntime* ort_ = nullptr;
   ort::Value* value_ = nullptr;
+};
+
+// One that is made anew only where data or shape, of up to three dimensions, are not the last ones.
+class KeptTensor {
+ public:
+  ort::Value* over(const OnnxRuntime& ort, void* data, ElementType type,
+                   std::initializer_list<int64_t> shape);
+
+ private:
+  TensorView view_;
+  void* data_ = nullptr;
+  std::array<int64_t, 3> shape_{};
 };
 
 }  // namespace deltaport

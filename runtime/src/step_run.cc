@@ -4,7 +4,6 @@
 #include <mutex>
 
 #include "errors.h"
-#include "step_ports.h"
 
 namespace deltaport {
 
@@ -47,8 +46,6 @@ StepRun::StepRun(const Engine& engine, const StateMemory& memory)
     output_names_.push_back(tensor.output.c_str());
   }
   for (const std::string& tap : engine.taps()) output_names_.push_back(tap.c_str());
-  inputs_.resize(input_names_.size());
-  outputs_.resize(output_names_.size());
 }
 
 StepRun::~StepRun() = default;
@@ -61,11 +58,15 @@ void StepRun::cancel() { cancellation_->request(); }
 
 bool StepRun::take_cancel() { return cancellation_->take(); }
 
-const StepRun::Window& StepRun::window(int64_t first, int64_t size) {
+StepRun::Window& StepRun::window(int64_t first, int64_t size) {
   Window& kept = windows_[memory_.parity(first)];
   if (kept.first == first && kept.size == size) return kept;
   const OnnxRuntime& ort = engine_.decoder().ort();
-  Window made{first, size, {}, {}};
+  Window made;
+  made.first = first;
+  made.size = size;
+  made.inputs.resize(kStepInputCount);
+  made.outputs.resize(1);
   const StateLayout& layout = memory_.layout();
   for (size_t t = 0; t < layout.size(); ++t) {
     std::vector<int64_t> shape = layout[t].shape;
@@ -75,20 +76,22 @@ const StepRun::Window& StepRun::window(int64_t first, int64_t size) {
     }
     made.past.emplace_back(ort, memory_.past(t, first), layout[t].dtype, shape);
     made.present.emplace_back(ort, memory_.present(t, first), layout[t].dtype, shape);
+    made.inputs.push_back(made.past.back().get());
+    made.outputs.push_back(made.present.back().get());
   }
+  made.outputs.resize(output_names_.size());
   kept = std::move(made);
   return kept;
 }
 
-void StepRun::bind_inputs(StepPlan& plan) {
+void StepRun::bind_inputs(StepPlan& plan, Window& window) {
   const OnnxRuntime& ort = engine_.decoder().ort();
   const int64_t B = plan.size(), T = plan.width;
   const auto bind = [&](StepInput input, std::vector<int64_t>& data,
                         std::initializer_list<int64_t> shape) {
     static int64_t nothing = 0;  // an empty tensor must point somewhere, too
     int64_t* const at = data.empty() ? &nothing : data.data();
-    step_inputs_[input] = TensorView(ort, at, ElementType::int64, std::span(shape));
-    inputs_[input] = step_inputs_[input].get();
+    window.inputs[input] = step_inputs_[input].over(ort, at, ElementType::int64, shape);
   };
   bind(kInputIds, plan.input_ids, {B, T});
   bind(kPositions, plan.positions, {3, B, T});
@@ -101,46 +104,43 @@ void StepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
   if (observer != nullptr) observer->before(plan);
   const Decoder& decoder = engine_.decoder();
   const OnnxRuntime& ort = decoder.ort();
-  bind_inputs(plan);
+  Window& window = this->window(plan.first_slot, plan.size());
+  bind_inputs(plan, window);
   const int64_t R = static_cast<int64_t>(plan.logit_index.size());
-  const int64_t logits_shape[] = {R, engine_.manifest().vocab_size};
-  const TensorView logits_tensor(ort, logits, ElementType::float32, logits_shape);
-  outputs_[0] = logits_tensor.get();
-  const Window& state = window(plan.first_slot, plan.size());
-  for (size_t t = 0; t < state.past.size(); ++t) {
-    inputs_[kStepInputCount + t] = state.past[t].get();
-    outputs_[1 + t] = state.present[t].get();
-  }
+  window.outputs[0] = window.logits.over(ort, logits, ElementType::float32,
+                                         {R, engine_.manifest().vocab_size});
   const auto start = std::chrono::steady_clock::now();
   ort::Status* const status =
-      decoder.run(cancellation_->options, input_names_, inputs_, output_names_, outputs_);
+      decoder.run(cancellation_->options, input_names_, window.inputs, output_names_, window.outputs);
   nanoseconds_ += (std::chrono::steady_clock::now() - start).count();
   const std::string problem = ort.message(status);
   if (take_cancel()) {
-    release_taps();
+    release_taps(window);
     throw StepCancelledError(engine_.name() + ": the step was cancelled");
   }
   if (!problem.empty()) {
-    release_taps();
+    release_taps(window);
     throw EngineError(engine_.name() + ": a step failed: " + problem);
   }
   if (observer != nullptr) {
     try {
-      show(*observer, plan, logits);
+      show(*observer, plan, logits, window);
     } catch (...) {
-      release_taps();
+      release_taps(window);
       throw;
     }
   }
-  release_taps();
+  release_taps(window);
 }
 
-void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits) {
+void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits,
+                   const Window& window) {
+  const std::span outputs = window.outputs;
   const OnnxRuntime& ort = engine_.decoder().ort();
   const ort::Api& api = ort.api();
   std::vector<Tap> taps;
   for (size_t i = 0; i < engine_.taps().size(); ++i) {
-    ort::Value* const value = outputs_[outputs_.size() - engine_.taps().size() + i];
+    ort::Value* const value = outputs[outputs.size() - engine_.taps().size() + i];
     ort::TensorInfo* info = nullptr;
     void* data = nullptr;
     size_t rank = 0;
@@ -160,11 +160,11 @@ void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits) 
   observer.after(plan, std::span(logits, count), taps);
 }
 
-void StepRun::release_taps() {
+void StepRun::release_taps(Window& window) {
   const ort::Api& api = engine_.decoder().ort().api();
-  for (size_t i = outputs_.size() - engine_.taps().size(); i < outputs_.size(); ++i) {
-    if (outputs_[i] != nullptr) api.release_value(outputs_[i]);
-    outputs_[i] = nullptr;
+  for (ort::Value*& tap : std::span(window.outputs).last(engine_.taps().size())) {
+    if (tap != nullptr) api.release_value(tap);
+    tap = nullptr;
   }
 }
 

@@ -10,6 +10,7 @@
 #include "session_rows.h"
 #include "state_memory.h"
 #include "step_plan.h"
+#include "step_ports.h"
 
 namespace deltaport {
 
@@ -51,23 +52,25 @@ class StepRun {
   int64_t nanoseconds() const { return nanoseconds_; }
 
  private:
+  // Neighbouring slots with the same buffer current, and what a run of them takes and gives.
   struct Window {
     int64_t first = -1, size = 0;
     std::vector<TensorView> past, present;
+    std::vector<const ort::Value*> inputs;
+    std::vector<ort::Value*> outputs;
+    KeptTensor logits;  // two steps in a row have theirs in different memory
   };
   struct Cancellation;
 
-  const Window& window(int64_t first, int64_t size);
-  void bind_inputs(StepPlan& plan);
-  void show(StepObserver& observer, const StepPlan& plan, float* logits);
-  void release_taps();
+  Window& window(int64_t first, int64_t size);
+  void bind_inputs(StepPlan& plan, Window& window);
+  void show(StepObserver& observer, const StepPlan& plan, float* logits, const Window& window);
+  void release_taps(Window& window);
 
   const Engine& engine_;
   const StateMemory& memory_;
   std::vector<const char*> input_names_, output_names_;
-  std::vector<const ort::Value*> inputs_;
-  std::vector<ort::Value*> outputs_;
-  std::array<TensorView, 5> step_inputs_;
+  std::array<KeptTensor, kStepInputCount> step_inputs_;
   std::array<Window, 2> windows_;  // by which buffer is current: steps take turns
   std::unique_ptr<Cancellation> cancellation_;
   int64_t nanoseconds_ = 0;

@@ -201,7 +201,8 @@ typedef struct deltaport_sampling_params {
   int64_t logprobs;   /* -1: none; n: of the token chosen, and of the n most likely ones */
 } deltaport_sampling_params;
 
-/* Fills in the defaults. `struct_size`: sizeof(deltaport_sampling_params) as the caller knows it. */
+/* Fills in the defaults. `struct_size`: sizeof(deltaport_sampling_params) as the caller knows
+ * it. */
 DELTAPORT_API deltaport_status deltaport_sampling_params_init(deltaport_sampling_params* params,
                                                               size_t struct_size);
 
@@ -224,7 +225,7 @@ typedef enum deltaport_finish_reason {
 typedef struct deltaport_event {
   int64_t row;
   int64_t token;
-  double logprob;        /* natural logarithm of its probability by the model; NaN unless asked for */
+  double logprob;        /* natural logarithm of its probability by the model; NaN if not asked */
   int32_t finish_reason; /* a deltaport_finish_reason: why the token is the row's last, if it is */
   int32_t top_count;     /* how many deltaport_generation_top_logprobs gives */
 } deltaport_event;

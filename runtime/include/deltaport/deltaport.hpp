@@ -1,5 +1,5 @@
-// The C layer for C++20: handles that close themselves, and errors as exceptions. What functions do,
-// and who may call them when, is said in deltaport.h.
+// The C layer for C++20: handles that close themselves, and errors as exceptions. What functions
+// do, and who may call them when, is said in deltaport.h.
 #pragma once
 
 #include <cstdint>
@@ -138,7 +138,9 @@ class Session : public Owned<deltaport_session, deltaport_session_close> {
     check(deltaport_session_tokens(get(), row, found.data(), count, &count));
     return found;
   }
-  int64_t length(int64_t row) const { return made_by<int64_t>(deltaport_session_length, get(), row); }
+  int64_t length(int64_t row) const {
+    return made_by<int64_t>(deltaport_session_length, get(), row);
+  }
   size_t row_bytes(int64_t row) const {
     return made_by<size_t>(deltaport_session_row_bytes, get(), row);
   }
