@@ -7,6 +7,7 @@ numpy, onnxruntime and tokenizers; imports neither torch, onnx nor the exporter.
 from deltaport.runtime.completion import Completion, GeneratedToken
 from deltaport.runtime.engine import Engine
 from deltaport.runtime.generation import Generation
+from deltaport.runtime.prefix_cache import PrefixCache, PrefixUsage
 from deltaport.runtime.sampling_params import SamplingParams
 from deltaport.runtime.session import Session
 from deltaport.runtime.snapshot import Snapshot
@@ -16,6 +17,8 @@ __all__ = [
     "Engine",
     "GeneratedToken",
     "Generation",
+    "PrefixCache",
+    "PrefixUsage",
     "SamplingParams",
     "Session",
     "Snapshot",

@@ -21,6 +21,7 @@ from deltaport.state_layout import StateTensor
 from deltaport.threads import most_threads
 
 if TYPE_CHECKING:
+    from deltaport.runtime.prefix_cache import PrefixCache
     from deltaport.runtime.session import Session
     from deltaport.text import TextTokenizer
 
@@ -87,14 +88,21 @@ class Engine:
         there = os.path.lexists(self.folder / TOKENIZER_NAME)
         return TextTokenizer.load(self.folder) if there else None
 
-    def session(self, sequences: int = 1, *, context: int | None = None) -> Session:
+    def session(
+        self,
+        sequences: int = 1,
+        *,
+        context: int | None = None,
+        prefixes: PrefixCache | None = None,
+    ) -> Session:
         """Fresh state for ``sequences`` sequences of at most ``context`` tokens each.
 
         ``context`` defaults to what the model was trained for. Memory is taken as tokens come.
+        ``prefixes``: where prompts that begin alike find each other's state.
         """
         from deltaport.runtime.session import Session
 
-        return Session(self, sequences, context=context)
+        return Session(self, sequences, context=context, prefixes=prefixes)
 
 
 def open_decoder(
@@ -124,6 +132,7 @@ def open_decoder(
             eos_token_ids=list(manifest.eos_token_ids),
             op_library_version=manifest.op_library_version,
             state=[_row(tensor) for tensor in manifest.state],
+            identity=manifest.identity,
         ),
         path=str(folder / manifest.decoder),
         graph=graph,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
@@ -15,8 +15,9 @@ from deltaport.runtime.arguments import Rows, integer, one_per_row, token_rows
 from deltaport.runtime.completion import Completion, GeneratedToken
 from deltaport.runtime.engine import Engine
 from deltaport.runtime.generation import Generation, Prompt, Requests
+from deltaport.runtime.prefix_cache import PrefixCache
 from deltaport.runtime.sampling_params import SamplingParams
-from deltaport.runtime.session_state import SessionState, row_state
+from deltaport.runtime.session_state import SessionState
 from deltaport.runtime.snapshot import Snapshot
 from deltaport.runtime.step_limits import LIMITS
 
@@ -39,7 +40,14 @@ class Session:
     it. Not for use from several threads at once, but for :meth:`cancel`.
     """
 
-    def __init__(self, engine: Engine, sequences: int = 1, *, context: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sequences: int = 1,
+        *,
+        context: int | None = None,
+        prefixes: PrefixCache | None = None,
+    ) -> None:
         sequences = integer("sequences", sequences)
         limit = engine.manifest.max_positions
         self.engine = engine
@@ -48,6 +56,8 @@ class Session:
             engine.native, sequences, self.context, LIMITS, engine.observer
         )
         """What a ``Generation`` works on."""
+        if prefixes is not None:
+            self.native.use_prefixes(prefixes.native)
 
     def __enter__(self) -> Self:
         return self
@@ -135,23 +145,11 @@ class Session:
         }
         for row in given:
             self._check_row(row)
-        before = {row: self.native.count(row) for row in given}
-        self.native.append(list(given.items()), [], chunk_size or 0)
-        parts: dict[int, list[Logits]] = {row: [] for row in given}
-        try:
-            while waiting := self.native.waiting(list(given)):
-                for row, part in self.native.step(waiting, chunk_size or 0, logits == "all"):
-                    parts[row].append(part)
-        except BaseException:
-            for row, count in before.items():
-                self.native.retract(row, count)
-            raise
+        found = self.native.prefill(list(given.items()), chunk_size or 0, logits == "all")
         answers: list[Logits | None] = [None] * self.sequences
-        for row, tokens in given.items():
+        for (row, tokens), asked in zip(given.items(), found, strict=True):
             # A generated token nobody had run yet ran too; its logits were not asked for.
-            found = parts[row]
-            asked = found[0] if len(found) == 1 else np.concatenate(found)
-            answers[row] = asked[-len(tokens) :] if logits == "all" else asked[-1]
+            answers[row] = asked[-len(tokens) :] if logits == "all" else asked[0]
         return answers
 
     def decode(self, tokens: Sequence[int | None]) -> list[Logits | None]:
@@ -227,17 +225,7 @@ class Session:
     def snapshot(self, row: int) -> Snapshot:
         """Set aside what ``row`` is now: a copy of its tokens and of the state they made."""
         self._check_row(row)
-        manifest, length = self.engine.manifest, self.native.length(row)
-        return Snapshot(
-            manifest=manifest,
-            tokens=tuple(self.native.tokens(row)),
-            length=length,
-            logits=self.native.logits(row),
-            state={
-                tensor.input: row_state(self.native, manifest.state, at, row, length)
-                for at, tensor in enumerate(manifest.state)
-            },
-        )
+        return Snapshot(self.engine.manifest, self.native.snapshot(row))
 
     def restore(self, row: int, snapshot: Snapshot) -> None:
         """Make ``row`` what it was at ``snapshot``, in this session or another of the same engine.
@@ -246,21 +234,19 @@ class Session:
         not fit, and changes nothing then.
         """
         self._check_row(row)
-        if not isinstance(snapshot, Snapshot):
-            raise InputError(f"snapshot is {snapshot!r:.40}, expected what Session.snapshot gave")
-        if snapshot.manifest != self.engine.manifest:
-            raise InputError(
-                f"the snapshot was taken with another engine than {self.engine.folder}; restore "
-                "it in a session of its own engine"
-            )
-        parts = [snapshot.state[tensor.input] for tensor in self.engine.manifest.state]
-        self.native.restore(
-            row,
-            list(snapshot.tokens),
-            snapshot.length,
-            snapshot.logits,
-            [np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in parts],
-        )
+        self.native.restore(row, _native_snapshot(snapshot))
+
+    def rewind(self, row: int, count: int, snapshots: Iterable[Snapshot] = ()) -> None:
+        """Make ``row`` a sequence of its first ``count`` tokens again.
+
+        A recurrent state cannot be shortened: of ``snapshots``, and of what the session's prefix
+        cache holds, the longest that was taken of the row's first tokens is where the row starts
+        again; the tokens from there to ``count`` are run once more. Raises ``InputError`` where
+        there is no such snapshot. Where this fails or is cancelled, the row is as it was.
+        """
+        self._check_row(row)
+        count = integer("count", count, least=0)
+        self.native.rewind(row, count, [_native_snapshot(snapshot) for snapshot in snapshots])
 
     def _check_row(self, row: int) -> None:
         integer("row", row, least=0, most=self.sequences - 1)
@@ -288,3 +274,9 @@ class Session:
             for row, (prompt, own) in enumerate(zip(prompts, params, strict=True))
             if prompt is not None
         }
+
+
+def _native_snapshot(snapshot: Snapshot) -> _native.Snapshot:
+    if not isinstance(snapshot, Snapshot):
+        raise InputError(f"snapshot is {snapshot!r:.40}, expected what Session.snapshot gave")
+    return snapshot.native

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.runtime import _native
-from deltaport.state_layout import CAPACITY, StateLayout
+from deltaport.state_layout import CAPACITY, StateLayout, StateTensor
 
-__all__ = ["NUMPY_DTYPES", "SessionState", "row_state"]
+__all__ = ["SessionState", "as_tensor", "row_state"]
 
 Buffer = NDArray[Any]
 """In the dtype of its tensor; bfloat16, which numpy has not, as its bits in uint16."""
@@ -62,6 +62,10 @@ class SessionState:
 
 def row_state(native: _native.Session, layout: StateLayout, at: int, row: int, used: int) -> Buffer:
     """Tensor ``at`` of a row without the slot dimension, caches cut to ``used`` columns; a copy."""
-    tensor = layout.tensors[at]
+    return as_tensor(native.pack(at, row, used), layout.tensors[at], used)
+
+
+def as_tensor(part: NDArray[np.uint8], tensor: StateTensor, used: int) -> Buffer:
+    """``part``, the bytes of a row's ``tensor``, as what they are."""
     shape = [used if dim == CAPACITY else int(dim) for dim in tensor.shape[1:]]
-    return native.pack(at, row, used).view(NUMPY_DTYPES[tensor.dtype]).reshape(shape)
+    return part.view(NUMPY_DTYPES[tensor.dtype]).reshape(shape)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.package import Manifest
+from deltaport.runtime import _native
+from deltaport.runtime.session_state import as_tensor
 
 if TYPE_CHECKING:
     from deltaport.runtime.engine import Engine
@@ -18,34 +20,57 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot"]
 
 
-@dataclass(frozen=True, eq=False)
 class Snapshot:
     """What a row of a session was. Restoring it, there or elsewhere, is exact.
 
-    Its size is that of the tokens it holds, however large the session's caches are.
+    Its size is that of the tokens it holds, however large the session's caches are. It never
+    changes. ``Session.snapshot`` and :meth:`load` make one.
     """
 
-    manifest: Manifest
-    """Of the engine it belongs to."""
-    tokens: tuple[int, ...]
-    length: int
-    """How many of the tokens the state has seen."""
-    logits: NDArray[np.float32] | None
-    """[V], after the last token, if the state has seen that."""
-    state: Mapping[str, NDArray[Any]]
-    """Per input of the graph its part, without the slot dimension; caches end at ``length``."""
+    def __init__(self, manifest: Manifest, native: _native.Snapshot) -> None:
+        self.manifest = manifest
+        """Of the engine it belongs to."""
+        self.native = native
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """All tokens of the row, prompts and generated."""
+        return tuple(self.native.tokens)
+
+    @property
+    def length(self) -> int:
+        """How many of the tokens the state has seen."""
+        return self.native.length
+
+    @property
+    def logits(self) -> NDArray[np.float32] | None:
+        """[V], after the last token, if the state has seen that; read-only."""
+        return self.native.logits
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Per input of the graph its part, without the slot dimension; caches end at ``length``.
+
+        Read-only; bfloat16, which numpy has not, as its bits in uint16.
+        """
+        return {
+            tensor.input: as_tensor(self.native.part(at), tensor, self.length)
+            for at, tensor in enumerate(self.manifest.state)
+        }
 
     @property
     def nbytes(self) -> int:
-        """Bytes of state and logits."""
-        logits = 0 if self.logits is None else self.logits.nbytes
-        return logits + sum(array.nbytes for array in self.state.values())
+        """Bytes of tokens, state and logits."""
+        return self.native.nbytes
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, in place of what is there; ``OutputError`` where that fails."""
-        from deltaport.runtime.snapshot_file import save_snapshot
+        """Write it to a file, in place of what is there; ``OutputError`` where that fails.
 
-        save_snapshot(self, path)
+        The file is a safetensors file: ``tokens`` (int64 [n]), ``logits`` (float32 [V]) where there
+        are any, and a tensor ``state.NAME`` for every input NAME of the graph that is state. Its
+        owner alone may read it.
+        """
+        self.native.save(str(Path(path)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], engine: Engine) -> Snapshot:
@@ -53,6 +78,4 @@ class Snapshot:
 
         Raises ``InputError`` for a file that is damaged or belongs to another engine.
         """
-        from deltaport.runtime.snapshot_file import load_snapshot
-
-        return load_snapshot(path, engine.manifest)
+        return cls(engine.manifest, _native.Snapshot.load(str(Path(path)), engine.native))

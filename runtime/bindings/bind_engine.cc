@@ -30,10 +30,11 @@ std::shared_ptr<Engine> make_engine(const std::string& name, Manifest manifest,
 
 Manifest make_manifest(std::string target, bool ragged, std::string decoder, int64_t vocab_size,
                        int64_t max_positions, std::vector<int64_t> eos_token_ids,
-                       int64_t op_library_version, nb::handle state) {
+                       int64_t op_library_version, nb::handle state,
+                       std::string identity) {
   return {std::move(target), ragged,        std::move(decoder),       vocab_size,
           max_positions,     eos_token_ids, op_library_version,       state_layout_from(state),
-          {}};
+          std::move(identity)};
 }
 
 }  // namespace
@@ -42,7 +43,7 @@ void bind_engine(nb::module_& m) {
   m.attr("OP_LIBRARY_VERSION") = kOpLibraryVersion;
   nb::class_<Manifest>(m, "Manifest");
   m.def("manifest", &make_manifest, "target"_a, "ragged"_a, "decoder"_a, "vocab_size"_a,
-        "max_positions"_a, "eos_token_ids"_a, "op_library_version"_a, "state"_a,
+        "max_positions"_a, "eos_token_ids"_a, "op_library_version"_a, "state"_a, "identity"_a,
         "What the runtime needs of a manifest; state as StateMemory takes it.");
   m.def("runs_our_kernels", &runs_our_kernels, "target"_a,
         "Whether engines for ``target`` run the custom ops by our kernels.");

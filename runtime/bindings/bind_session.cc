@@ -8,7 +8,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstring>
+#include <map>
 
 #include "bindings.h"
 #include "errors.h"
@@ -20,16 +20,6 @@ using namespace nb::literals;
 using namespace deltaport;
 
 namespace {
-
-template <class T>
-nb::object array_of(const T* data, std::vector<size_t> shape) {
-  size_t count = 1;
-  for (const size_t size : shape) count *= size;
-  T* const copy = new T[count];
-  if (count != 0) std::memcpy(copy, data, count * sizeof(T));
-  const nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(copy, shape.size(), shape.data(), owner));
-}
 
 // Hands what a step does to a Python object with the methods before and after.
 class PythonObserver : public StepObserver {
@@ -106,18 +96,42 @@ nb::object pack(const Session& session, size_t tensor, int64_t row, int64_t used
   return array_of(bytes.data(), {bytes.size()});
 }
 
-using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// Between two steps Python looks for signals, so that Ctrl-C ends long work.
+void look_for_signals() {
+  const nb::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
 
-void restore(Session& session, int64_t row, std::vector<int64_t> tokens, int64_t length,
-             std::optional<Floats> logits, const std::vector<Bytes>& state) {
-  Snapshot snapshot{std::move(tokens), length, {}, {}};
-  if (logits) snapshot.logits.assign(logits->data(), logits->data() + logits->size());
-  for (const Bytes& part : state) {
-    const auto* const data = reinterpret_cast<const std::byte*>(part.data());
-    snapshot.state.emplace_back(data, data + part.size());
+// Logits [n,V] of each of `given`, n the tokens that were run, or [1,V] of the last one.
+nb::list prefill(Session& session, const std::vector<RowTokens>& given, int64_t chunk, bool all) {
+  const int64_t vocab_size = session.engine().manifest().vocab_size;
+  std::map<int64_t, std::vector<float>> logits;
+  {
+    const nb::gil_scoped_release release;
+    TakeLogits take;
+    if (all) {
+      take = [&](const RowLogits& found) {
+        std::vector<float>& row = logits[found.row];
+        row.insert(row.end(), found.logits, found.logits + found.count * vocab_size);
+      };
+    }
+    session.prefill(given, chunk, all ? Which::all : Which::last, look_for_signals, take);
   }
-  session.restore(row, snapshot);
+  nb::list found;
+  for (const auto& [row, tokens] : given) {
+    const float* const data = all ? logits[row].data() : session.row(row).logits;
+    const size_t count = all ? logits[row].size() / vocab_size : 1;
+    found.append(array_of(data, {count, static_cast<size_t>(vocab_size)}));
+  }
+  return found;
+}
+
+void wind_back(Session& session, int64_t row, int64_t count,
+            const std::vector<std::shared_ptr<Snapshot>>& snapshots) {
+  std::vector<const Snapshot*> given;
+  for (const auto& snapshot : snapshots) given.push_back(snapshot.get());
+  const nb::gil_scoped_release release;
+  session.rewind(row, count, given, look_for_signals);
 }
 
 }  // namespace
@@ -148,8 +162,11 @@ void bind_session(nb::module_& m) {
            nb::sig("def logits(self, row: int) -> NDArray[numpy.float32] | None"))
       .def("append",
            [](Session& s, const std::vector<RowTokens>& given, const std::vector<RowCount>& follow,
-              int64_t chunk) { s.append(given, follow, chunk); },
+              int64_t chunk) { s.append(given, follow, chunk, true); },
            "given"_a, "follow"_a, "chunk"_a)
+      .def("prefill", &prefill, "given"_a, "chunk"_a, "all"_a,
+           nb::sig("def prefill(self, given: Sequence[tuple[int, Sequence[int]]], chunk: int, "
+                   "all: bool) -> list[NDArray[numpy.float32]]"))
       .def("waiting",
            [](const Session& s, const std::vector<int64_t>& rows) { return s.waiting(rows); },
            "rows"_a)
@@ -162,7 +179,12 @@ void bind_session(nb::module_& m) {
       .def("fork", &Session::fork, "row"_a, release)
       .def("pack", &pack, "tensor"_a, "row"_a, "used"_a,
            nb::sig("def pack(self, tensor: int, row: int, used: int) -> NDArray[numpy.uint8]"))
-      .def("restore", &restore, "row"_a, "tokens"_a, "length"_a, "logits"_a.none(), "state"_a)
+      .def("snapshot",
+           [](const Session& s, int64_t row) { return std::make_shared<Snapshot>(s.snapshot(row)); },
+           "row"_a, release)
+      .def("restore", &Session::restore, "row"_a, "snapshot"_a, release)
+      .def("rewind", &wind_back, "row"_a, "count"_a, "snapshots"_a)
+      .def("use_prefixes", &Session::use_prefixes, "prefixes"_a)
       .def("cancel", &Session::cancel, release)
       .def("row_bytes", &Session::row_bytes, "row"_a)
       .def("resident_bytes", [](const Session& s) { return s.memory().resident_bytes(); })

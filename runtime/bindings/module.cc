@@ -24,6 +24,8 @@ void translate(const std::exception_ptr& thrown, void*) {
     raise("CapacityError", error);
   } catch (const InputError& error) {
     raise("InputError", error);
+  } catch (const OutputError& error) {
+    raise("OutputError", error);
   } catch (const StepCancelledError& error) {
     raise("StepCancelledError", error);
   } catch (const EngineError& error) {
@@ -41,6 +43,7 @@ NB_MODULE(_native, m) {
   bind_state_memory(m);
   bind_sampler(m);
   bind_engine(m);
+  bind_snapshot(m);
   bind_session(m);
   bind_generation(m);
   bind_step_plan(m);

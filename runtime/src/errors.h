@@ -30,6 +30,12 @@ class CapacityError : public InputError {
   using InputError::InputError;
 };
 
+// A file could not be written; what was there is there still.
+class OutputError : public Error {
+ public:
+  using Error::Error;
+};
+
 // A step was cancelled by another thread; everything is as it was before it.
 class StepCancelledError : public Error {
  public:

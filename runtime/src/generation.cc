@@ -50,7 +50,7 @@ void Generation::start(std::vector<Request> requests) {
       if (sequence.promised) follow.emplace_back(row, sequence.limit - sequence.count);
     }
   }
-  session_.append(given, follow, chunk_);
+  session_.append(given, follow, chunk_, true);
   for (auto& [row, sequence] : joining) {
     const Row& started = session_.row(row);
     if (!started.tokens.empty() && (sequence.limit > 0 || started.is_waiting())) {

@@ -90,7 +90,7 @@ int64_t Session::open_count() const {
 }
 
 void Session::append(std::span<const RowTokens> given, std::span<const RowCount> follow,
-                     int64_t chunk) {
+                     int64_t chunk, bool reuse) {
   std::vector<int64_t> fresh(rows(), 0), more(rows(), 0);
   for (const auto& [row, tokens] : given) {
     this->row(row);
@@ -122,7 +122,10 @@ void Session::append(std::span<const RowTokens> given, std::span<const RowCount>
   reserve(longest + (open_count() > 1 ? std::min(widest, step) : 0));
   for (const auto& [i, tokens] : given) {
     Row& row = books_.rows[i];
-    row.tokens.insert(row.tokens.end(), tokens.begin(), tokens.end());
+    const bool fresh = row.tokens.empty() && reuse && prefixes_ != nullptr;
+    const int64_t known = fresh ? adopt_prefix(row, tokens) : 0;
+    row.tokens.insert(row.tokens.end(), tokens.begin() + known, tokens.end());
+    row.prompt += static_cast<int64_t>(tokens.size()) - known;
   }
   verify();
 }
@@ -143,7 +146,10 @@ void Session::extend(int64_t row, int64_t token) {
 void Session::retract(int64_t row, int64_t count) {
   Row& shorter = open_row(row);
   const int64_t kept = std::max(count, shorter.length);
-  if (kept < static_cast<int64_t>(shorter.tokens.size())) shorter.tokens.resize(kept);
+  if (kept < static_cast<int64_t>(shorter.tokens.size())) {
+    shorter.tokens.resize(kept);
+    shorter.prompt = 0;
+  }
   verify();
 }
 
@@ -155,76 +161,6 @@ void Session::clear(int64_t row) {
   cleared = Row();
   cleared.slot = slot;
   cleared.epoch = epoch;
-  verify();
-}
-
-int64_t Session::fork(int64_t row) {
-  this->row(row);  // one that is closed must not be the one that is opened
-  const int64_t made = open();  // may move the rows: look only afterwards
-  const Row& origin = this->row(row);
-  Row& copy = books_.rows[made];
-  memory_.duplicate(origin.slot, copy.slot, origin.length);
-  const int64_t slot = copy.slot;
-  const uint64_t epoch = copy.epoch;
-  copy = origin;
-  copy.slot = slot;
-  copy.epoch = epoch;
-  verify();
-  return made;
-}
-
-Snapshot Session::snapshot(int64_t row) const {
-  const Row& held = this->row(row);
-  Snapshot taken{held.tokens, held.length, {}, {}};
-  if (held.has_logits()) {
-    taken.logits.assign(held.logits, held.logits + engine_->manifest().vocab_size);
-  }
-  for (size_t t = 0; t < memory_.layout().size(); ++t) {
-    std::vector<std::byte>& part = taken.state.emplace_back(memory_.packed_bytes(t, held.length));
-    memory_.pack(t, held.slot, held.length, part.data());
-  }
-  return taken;
-}
-
-void Session::restore(int64_t row, const Snapshot& snapshot) {
-  this->row(row);
-  const int64_t count = static_cast<int64_t>(snapshot.tokens.size());
-  bool fits = snapshot.length >= 0 && snapshot.length <= count &&
-              snapshot.state.size() == memory_.layout().size();
-  for (size_t t = 0; fits && t < snapshot.state.size(); ++t) {
-    fits = snapshot.state[t].size() == memory_.packed_bytes(t, snapshot.length);
-  }
-  const size_t vocab_size = engine_->manifest().vocab_size;
-  fits = fits && (snapshot.logits.empty() || snapshot.logits.size() == vocab_size);
-  if (!fits) {
-    throw InputError("the snapshot was taken with another engine than " + engine_->name() +
-                     "; restore it in a session of its own engine");
-  }
-  if (count > context_) {
-    throw CapacityError("the snapshot has " + std::to_string(count) +
-                        " tokens, which exceed the context of " + std::to_string(context_) +
-                        "; open the session with a larger context");
-  }
-  reserve(snapshot.length);
-  Row& back = open_row(row);
-  memory_.clear(back.slot);
-  for (size_t t = 0; t < snapshot.state.size(); ++t) {
-    memory_.unpack(t, back.slot, snapshot.length, snapshot.state[t].data());
-  }
-  back.tokens = snapshot.tokens;
-  back.length = snapshot.length;
-  back.block.reset();
-  back.logits = nullptr;
-  ++back.epoch;
-  if (!snapshot.logits.empty()) {
-    const auto block = std::make_shared<LogitsBlock>();
-    block->data = std::make_unique<float[]>(vocab_size);
-    block->rows = 1;
-    std::ranges::copy(snapshot.logits, block->data.get());
-    back.logits = block->data.get();
-    back.logits_at = count;
-    back.block = block;
-  }
   verify();
 }
 

@@ -6,12 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "engine.h"
+#include "prefix_cache.h"
 #include "session_rows.h"
 #include "snapshot.h"
 #include "state_memory.h"
@@ -28,6 +30,11 @@ struct RowLogits {
   const float* logits;
   std::shared_ptr<const LogitsBlock> block;
 };
+
+// Is given logits as they come.
+using TakeLogits = std::function<void(const RowLogits&)>;
+// Is called after every step of long work; what it throws ends the work.
+using Between = std::function<void()>;
 
 // Tokens for a row, or how many are to follow.
 using RowTokens = std::pair<int64_t, std::vector<int64_t>>;
@@ -67,13 +74,20 @@ class Session {
 
   // Makes room, and only then takes over the `given` tokens: all rows or none. `follow`: tokens to
   // come after that, which rows must have room for; a row without any token has none to follow.
-  // `chunk`: the widest step to come, or 0. Throws InputError or CapacityError.
-  void append(std::span<const RowTokens> given, std::span<const RowCount> follow, int64_t chunk);
+  // `chunk`: the widest step to come, or 0. `reuse`: an empty row may begin with the state that the
+  // prefix cache has for its first tokens, which are not waiting then. Throws InputError or
+  // CapacityError.
+  void append(std::span<const RowTokens> given, std::span<const RowCount> follow, int64_t chunk,
+              bool reuse);
   // Those of `rows` with tokens their state has not seen.
   std::vector<int64_t> waiting(std::span<const int64_t> rows) const;
   // Runs the next tokens of waiting `rows`, at most `chunk` each (0: as it suits). Rows that still
   // have tokens to come get no logits unless all are wanted.
   std::vector<RowLogits> step(std::span<const int64_t> rows, int64_t chunk, Which which);
+  // Appends tokens and runs their rows, each named once, to the end. Where a step fails or `between`
+  // throws, what was run stays and the rest is taken back.
+  void prefill(std::span<const RowTokens> given, int64_t chunk, Which which,
+               const Between& between = {}, const TakeLogits& take = {});
   // Goes on with `token`, chosen by the row's logits, which are used up.
   void extend(int64_t row, int64_t token);
   // Takes back waiting tokens, down to `count` in all.
@@ -85,6 +99,13 @@ class Session {
   Snapshot snapshot(int64_t row) const;
   // Makes `row` what it was. Throws InputError or CapacityError and changes nothing then.
   void restore(int64_t row, const Snapshot& snapshot);
+  // Makes `row` a sequence of its first `count` tokens, all run, from the longest of `snapshots` or
+  // of the prefix cache that covers these: its state, and the other tokens run again. Throws
+  // InputError where none does, and changes nothing where this or a step fails.
+  void rewind(int64_t row, int64_t count, std::span<const Snapshot* const> snapshots,
+              const Between& between = {});
+  // Lets prompts of empty rows begin with what is kept there, and keeps prompts there; null: not.
+  void use_prefixes(std::shared_ptr<PrefixCache> prefixes) { prefixes_ = std::move(prefixes); }
 
   // Ends the step in progress with StepCancelledError, or else the next one; from any thread.
   void cancel() { run_.cancel(); }
@@ -109,11 +130,17 @@ class Session {
   void exchange(int64_t a, int64_t b);
   std::shared_ptr<LogitsBlock> free_block(int64_t rows);
   void verify() const;
+  void check_fits(const Snapshot& snapshot) const;
+  void take_up(Row& row, const Snapshot& snapshot);
+  std::vector<int64_t> tokens_until(int64_t row, int64_t count) const;
+  int64_t adopt_prefix(Row& row, std::span<const int64_t> tokens);
+  void keep_prefix(int64_t row);
 
   std::shared_ptr<const Engine> engine_;
   int64_t context_;
   StepLimits limits_;
   std::shared_ptr<StepObserver> observer_;
+  std::shared_ptr<PrefixCache> prefixes_;
   Bookkeeping books_;
   StateMemory memory_;
   StepRun run_;

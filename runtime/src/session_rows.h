@@ -23,6 +23,7 @@ struct Row {
   std::shared_ptr<const LogitsBlock> block;
   const float* logits = nullptr;
   int64_t logits_at = -1;
+  int64_t prompt = 0;  // tokens given, not chosen, since a prompt was read to its end
   uint64_t epoch = 0;  // counts what was done to the row other than letting it grow
 
   bool is_open() const { return slot >= 0; }

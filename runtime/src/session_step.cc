@@ -159,6 +159,7 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
     row.block = result.block;
     row.logits = result.logits + (result.count - 1) * engine_->manifest().vocab_size;
     row.logits_at = row.length;
+    keep_prefix(result.row);
   }
   verify();
   return results;

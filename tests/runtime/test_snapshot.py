@@ -70,7 +70,7 @@ def test_a_snapshot_is_a_copy_of_what_is_used(engine: Engine) -> None:
         "past.0.key": (1, 3, 1),
         "past.1.recurrent": (1,),
     }
-    assert snapshot.nbytes == 4 * (3 + 1) + toy_logits([1])[0].nbytes
+    assert snapshot.nbytes == 8 * 3 + 4 * (3 + 1) + toy_logits([1])[0].nbytes
     kept = {name: array.copy() for name, array in snapshot.state.items()}
     session.prefill([[9], None])
     session.clear(0)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +18,6 @@ from safetensors.numpy import load_file, save_file
 
 from deltaport.errors import InputError, OutputError
 from deltaport.runtime import Engine, Snapshot
-from deltaport.runtime import snapshot_file as module
 from tests.fuzz.file_mutations import mutate_safetensors
 from tests.greedy import greedy
 from tests.runtime.toy_engine import toy_tokens, write_toy
@@ -96,7 +100,28 @@ def rewrite(path: Path, header: dict[str, str], tensors: dict[str, Any]) -> None
     metadata |= header
     arrays = load_file(path) | tensors
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    save_file(arrays, path, metadata | {"sha256": module._checksum(metadata, arrays)})
+    save_file(arrays, path, metadata | {"sha256": checksum(metadata, arrays)})
+
+
+DTYPES = {"int64": "I64", "int32": "I32", "float32": "F32", "float64": "F64"}
+
+
+def checksum(metadata: dict[str, str], arrays: dict[str, Any]) -> str:
+    digest = sha256("".join(f"{key}={metadata[key]}\n" for key in sorted(metadata)).encode())
+    for name, array in sorted(arrays.items()):
+        shape = ",".join(map(str, array.shape))
+        digest.update(f"{name} {DTYPES[array.dtype.name]} {shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def test_other_readers_see_what_is_there(engine: Engine, saved: Path) -> None:
+    snapshot, arrays = Snapshot.load(saved, engine), load_file(saved)
+    assert arrays.keys() == {"tokens", "logits", "state.past.0.key", "state.past.1.recurrent"}
+    assert arrays["tokens"].tolist() == list(snapshot.tokens)
+    for name, array in snapshot.state.items():
+        np.testing.assert_array_equal(arrays["state." + name], array)
+    rewrite(saved, {}, {})  # as they would write it
+    assert Snapshot.load(saved, engine).tokens == snapshot.tokens
 
 
 FORGED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -112,9 +137,9 @@ FORGED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "a shape": (
         {},
         {"state.past.0.key": np.zeros((1, 4, 1), np.float32)},
-        r"float32 \[1, 4, 1\], expected float32 \[1, 5, 1\]",
+        r"'F32' \[1, 4, 1\], expected 'F32' \[1, 5, 1\]",
     ),
-    "a type": ({}, {"logits": np.zeros(3, np.float64)}, "'logits' is float64"),
+    "a type": ({}, {"logits": np.zeros(3, np.float64)}, "'logits' is 'F64'"),
     "the format": ({"format": "deltaport-snapshot-9"}, {}, "expected deltaport-snapshot-1"),
 }
 
@@ -141,17 +166,28 @@ def test_no_file(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_leaves_all_as_it_was(
-    engine: Engine, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, saved: Path, tmp_path: Path
 ) -> None:
     snapshot, data = Snapshot.load(saved, engine), saved.read_bytes()
     with pytest.raises(OutputError, match=r"nowhere.*: cannot be written: No such file"):
         snapshot.save(tmp_path / "nowhere" / "file")
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("safetensors.numpy.save_file", full)
-    with pytest.raises(OutputError, match="No space left"):
-        snapshot.save(saved)
+    with pytest.raises(OutputError, match=r"cannot be written: "):
+        snapshot.save(engine.folder)
+    script = (
+        "import resource, signal, sys\n"
+        "from deltaport.runtime import Engine, Snapshot\n"
+        "snapshot = Snapshot.load(sys.argv[2], Engine.open(sys.argv[1]))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "snapshot.save(sys.argv[2])\n"
+    )
+    arguments = [sys.executable, "-c", script, engine.folder, saved]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert "OutputError" in run.stderr, run.stderr
+    assert "File too large" in run.stderr, run.stderr
     assert saved.read_bytes() == data
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [saved.name]
+
+
+def test_what_was_said_is_for_its_owner_alone(saved: Path) -> None:
+    assert stat.S_IMODE(os.stat(saved).st_mode) == 0o600

@@ -15,28 +15,16 @@ namespace {
 void prefill(Session& session, std::span<const deltaport_row_tokens> given, float* logits) {
   const int64_t vocab_size = session.engine().manifest().vocab_size;
   std::vector<RowTokens> tokens;
-  std::vector<int64_t> rows;
   std::map<int64_t, float*> places;
-  std::map<int64_t, int64_t> before;
   for (size_t i = 0; i < given.size(); ++i) {
     const int64_t row = given[i].row;
-    const int64_t held = static_cast<int64_t>(session.row(row).tokens.size());
+    session.row(row);  // refused though it is given nothing
     const std::span fresh = items(given[i].tokens, given[i].count, "tokens");
     if (fresh.empty()) continue;
     tokens.emplace_back(row, std::vector<int64_t>(fresh.begin(), fresh.end()));
-    rows.push_back(row);
-    before[row] = held;
     if (logits != nullptr) places[row] = logits + i * vocab_size;
   }
-  session.append(tokens, {}, 0);
-  try {
-    for (auto waiting = session.waiting(rows); !waiting.empty(); waiting = session.waiting(rows)) {
-      session.step(waiting, 0, Which::last);
-    }
-  } catch (...) {
-    for (const auto& [row, count] : before) session.retract(row, count);
-    throw;
-  }
+  session.prefill(tokens, 0, Which::last);
   for (const auto& [row, place] : places) std::copy_n(session.row(row).logits, vocab_size, place);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -69,6 +70,11 @@ class Manifest:
             }
         )
         return json.dumps(document, indent=2) + "\n"
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the file's text: equal for engines of the same files, whose snapshots fit."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Manifest:
