@@ -110,21 +110,26 @@ void Session::rewind(int64_t row, int64_t count, std::span<const Snapshot* const
                      "them; clear the row and give it its tokens again");
   }
   check_fits(*from);
+  const size_t rows_before = books_.rows.size();
   const int64_t made = open();  // so that a step that fails leaves the row as it was
+  const auto end = [&] {  // as if it had never been there
+    close(made);
+    books_.rows.resize(rows_before);
+  };
   try {
     reserve(from->length);
     take_up(open_row(made), *from);
     const RowTokens rest{made, {wanted.begin() + from->length, wanted.end()}};
     prefill(std::span(&rest, 1), 0, Which::last, between);
   } catch (...) {
-    close(made);
+    end();
     throw;
   }
   Row &old = books_.rows[row], &fresh = books_.rows[made];
   std::swap(old, fresh);
   std::swap(books_.row_of_slot[old.slot], books_.row_of_slot[fresh.slot]);
-  old.epoch = std::max(old.epoch, fresh.epoch) + 1;
-  close(made);
+  old.epoch = fresh.epoch + 1;
+  end();
 }
 
 std::vector<int64_t> Session::tokens_until(int64_t row, int64_t count) const {
