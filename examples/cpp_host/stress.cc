@@ -55,6 +55,7 @@ struct Saved {
 struct Shared {
   const deltaport::Engine* engine;
   int64_t last_id;  // of the vocabulary; a toy engine's is poison to it
+  deltaport::PrefixCache prefixes{20'000, 8};  // some prompts, not all
   std::vector<Story> stories;
   std::mutex mutex;  // of all below
   std::vector<std::shared_ptr<const Saved>> saved;
@@ -63,6 +64,7 @@ struct Shared {
   std::atomic<size_t> running = 0;
   std::atomic<size_t> cancelled = 0;
   std::atomic<size_t> tokens = 0;
+  std::atomic<size_t> rewound = 0;
 };
 
 deltaport_sampling_params params_of(const Story& story, const Shared& shared, size_t count) {
@@ -99,6 +101,7 @@ class Worker {
   void reopen() {
     retire();
     auto made = std::make_unique<deltaport::Session>(*shared_.engine, below(random_, 3), kContext);
+    if (below(random_, 3) > 0) made->use_prefixes(shared_.prefixes);
     const std::lock_guard lock(shared_.mutex);
     session_ = std::move(made);
     shared_.open[number_] = session_.get();
@@ -118,13 +121,14 @@ class Worker {
   }
 
   void do_something() {
-    switch (below(random_, 12)) {
+    switch (below(random_, 13)) {
       case 0: return start();
       case 1: return fork();
       case 2: return save();
       case 3: return restore();
       case 4: return drop();
       case 5: return prefill();
+      case 6: return rewind();
       default: return step();
     }
   }
@@ -186,6 +190,36 @@ class Worker {
     }
     session_->restore(row, found->snapshot);
     go_on(row, found->place, {});
+  }
+
+  // Lets a row go on from earlier, if anything covers that.
+  void rewind() {
+    const auto row = some_row();
+    if (!row) return;
+    Place place = live_.at(*row);
+    place.count = below(random_, place.count + 1);
+    std::vector<std::shared_ptr<const Saved>> saved;
+    {
+      const std::lock_guard lock(shared_.mutex);
+      saved = shared_.saved;
+    }
+    std::vector<const deltaport_snapshot*> snapshots;
+    for (const auto& some : saved) {
+      if (some != nullptr) snapshots.push_back(some->snapshot.get());
+    }
+    const size_t count = shared_.stories[place.story].prompt.size() + place.count;
+    try {
+      session_->rewind(*row, static_cast<int64_t>(count), snapshots);
+    } catch (const deltaport::CancelledError&) {
+      ++shared_.cancelled;
+      return;
+    } catch (const deltaport::InputError&) {
+      return;
+    }
+    ++shared_.rewound;
+    generation_->cancel(*row);
+    live_.erase(*row);
+    go_on(*row, place, {});
   }
 
   void drop() {
@@ -333,8 +367,10 @@ void run(const Arguments& arguments) {
   deltaport::Session last(*engine, 1, kContext);
   engine.reset();
   last.prefill(0, shared.stories[0].prompt);
-  std::printf("%zu tokens as expected, %zu steps cancelled\n", shared.tokens.load(),
-              shared.cancelled.load());
+  const deltaport_prefix_usage usage = shared.prefixes.usage();
+  std::printf("%zu tokens as expected, %zu steps cancelled, %zu rows wound back, %zu prefixes used\n",
+              shared.tokens.load(), shared.cancelled.load(), shared.rewound.load(),
+              static_cast<size_t>(usage.hits));
 }
 
 }  // namespace

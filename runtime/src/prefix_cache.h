@@ -15,6 +15,10 @@
 
 namespace deltaport {
 
+// A prompt is kept if so many of its tokens at least were read, not found: copying a state costs as
+// much as reading a few.
+constexpr int64_t kLeastPrefix = 64;
+
 // For any number of sessions, of any engines, from any threads: sequences are told apart by their
 // engine's identity and by every one of their tokens.
 class PrefixCache {
@@ -24,13 +28,12 @@ class PrefixCache {
     int64_t entries = 0, hits = 0, misses = 0;
   };
 
-  // Holds `budget` bytes at most. A prompt is kept if `least` of its tokens at least were read, not
-  // found here: copying a state costs as much as reading a few tokens.
-  explicit PrefixCache(size_t budget, int64_t least = 64) : budget_(budget), least_(least) {}
+  // Holds `budget` bytes at most.
+  explicit PrefixCache(size_t budget, int64_t least = kLeastPrefix)
+      : budget_(budget), least_(least) {}
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
-  size_t budget() const { return budget_; }
   int64_t least() const { return least_; }
 
   // The longest kept sequence that `tokens` begin with, or are; null if there is none. What is found

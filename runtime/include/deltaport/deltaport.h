@@ -9,7 +9,7 @@
  * does not matter: a session keeps its engine, and a generation keeps its session. Memory that a
  * caller passes is read or written during the call alone.
  *
- * Threads. An engine and a snapshot may be used from any number of threads at once. A session, with
+ * Threads. An engine, a snapshot and a prefix cache may be used from any number of threads at once. A session, with
  * its generations, is for one thread at a time, but for deltaport_session_cancel. Different
  * sessions never wait for each other but for the compute threads of their engine.
  *
@@ -40,13 +40,15 @@ typedef enum deltaport_status {
   DELTAPORT_CAPACITY = 2,  /* a sequence would outgrow its context, or there is no memory */
   DELTAPORT_ENGINE = 3,    /* an engine or ONNX Runtime is not what it must be, or a step failed */
   DELTAPORT_CANCELLED = 4, /* by deltaport_session_cancel */
-  DELTAPORT_INTERNAL = 5   /* a bug in deltaport */
+  DELTAPORT_INTERNAL = 5,  /* a bug in deltaport */
+  DELTAPORT_OUTPUT = 6     /* a file could not be written; what was there is there still */
 } deltaport_status;
 
 typedef struct deltaport_engine deltaport_engine;         /* a loaded decoder; never changes */
 typedef struct deltaport_session deltaport_session;       /* the state of rows, one a sequence */
 typedef struct deltaport_generation deltaport_generation; /* rows that are continued together */
 typedef struct deltaport_snapshot deltaport_snapshot;     /* a row set aside; never changes */
+typedef struct deltaport_prefix_cache deltaport_prefix_cache; /* prompts that were read */
 
 /* The DELTAPORT_API_VERSION that the library was built with. */
 DELTAPORT_API int32_t deltaport_api_version(void);
@@ -172,7 +174,55 @@ DELTAPORT_API deltaport_status deltaport_session_snapshot(const deltaport_sessio
 DELTAPORT_API deltaport_status deltaport_session_restore(deltaport_session* session, int64_t row,
                                                          const deltaport_snapshot* snapshot);
 
+/* Makes `row` a sequence of its first `count` tokens: the state of that of `snapshots`, or of the
+ * session's prefix cache, which was taken of most of them, and the tokens after it run again.
+ * `snapshots` may be NULL where `snapshot_count` is 0. DELTAPORT_INPUT where there is none, and for
+ * snapshots of another engine. After any failure the row is as it was. */
+DELTAPORT_API deltaport_status deltaport_session_rewind(deltaport_session* session, int64_t row,
+                                                        int64_t count,
+                                                        const deltaport_snapshot* const* snapshots,
+                                                        size_t snapshot_count);
+
+/* Writes a safetensors file, in place of what is there; its owner alone may read it. */
+DELTAPORT_API deltaport_status deltaport_snapshot_save(const deltaport_snapshot* snapshot,
+                                                       const char* path);
+
+/* Reads what deltaport_snapshot_save, or Python's Snapshot.save, wrote of a session of an engine of
+ * the same files. DELTAPORT_INPUT for a file that is not there, is damaged, or another engine's. */
+DELTAPORT_API deltaport_status deltaport_snapshot_load(const deltaport_engine* engine,
+                                                       const char* path,
+                                                       deltaport_snapshot** snapshot);
+
 DELTAPORT_API deltaport_status deltaport_snapshot_free(deltaport_snapshot* snapshot);
+
+/* ---- Prompts that begin alike ---- */
+
+typedef struct deltaport_prefix_usage {
+  size_t bytes;    /* held now */
+  int64_t prompts; /* held now */
+  int64_t hits;    /* prompts so far that began where an earlier one was set aside */
+  int64_t misses;
+} deltaport_prefix_usage;
+
+/* Holds `budget` bytes at most; what was not of use for longest is dropped for others. A prompt is
+ * kept if `min_tokens` of its tokens at least had to be run; 0: the default, 64. */
+DELTAPORT_API deltaport_status deltaport_prefix_cache_new(size_t budget, int64_t min_tokens,
+                                                          deltaport_prefix_cache** cache);
+
+/* Gives the handle back. Sessions that use the cache keep it. */
+DELTAPORT_API deltaport_status deltaport_prefix_cache_free(deltaport_prefix_cache* cache);
+
+/* Drops everything. */
+DELTAPORT_API deltaport_status deltaport_prefix_cache_clear(deltaport_prefix_cache* cache);
+
+DELTAPORT_API deltaport_status deltaport_prefix_cache_usage(const deltaport_prefix_cache* cache,
+                                                            deltaport_prefix_usage* usage);
+
+/* From now on prompts that the session has read are kept in `cache`, and prompts of rows without
+ * tokens start from the longest one there that they begin with. Any number of sessions, of any
+ * engines, may use one. NULL: none, as at first. */
+DELTAPORT_API deltaport_status deltaport_session_use_prefixes(deltaport_session* session,
+                                                              deltaport_prefix_cache* cache);
 
 /* ---- Generation ---- */
 

@@ -35,6 +35,9 @@ class CapacityError : public InputError {
 class EngineError : public Error {
   using Error::Error;
 };
+class OutputError : public Error {
+  using Error::Error;
+};
 class CancelledError : public Error {
   using Error::Error;
 };
@@ -47,6 +50,7 @@ inline void check(deltaport_status status) {
     case DELTAPORT_INPUT: throw InputError(status, message);
     case DELTAPORT_CAPACITY: throw CapacityError(status, message);
     case DELTAPORT_ENGINE: throw EngineError(status, message);
+    case DELTAPORT_OUTPUT: throw OutputError(status, message);
     case DELTAPORT_CANCELLED: throw CancelledError(status, message);
     default: throw Error(status, message);
   }
@@ -108,6 +112,22 @@ class Engine : public Owned<deltaport_engine, deltaport_engine_close> {
 class Snapshot : public Owned<deltaport_snapshot, deltaport_snapshot_free> {
  public:
   explicit Snapshot(deltaport_snapshot* taken) : Owned(taken) {}
+  Snapshot(const Engine& engine, const std::string& path)
+      : Owned(made_by<deltaport_snapshot*>(deltaport_snapshot_load, engine.get(), path.c_str())) {}
+
+  void save(const std::string& path) const { check(deltaport_snapshot_save(get(), path.c_str())); }
+};
+
+class PrefixCache : public Owned<deltaport_prefix_cache, deltaport_prefix_cache_free> {
+ public:
+  // min_tokens 0: the default.
+  explicit PrefixCache(size_t budget, int64_t min_tokens = 0)
+      : Owned(made_by<deltaport_prefix_cache*>(deltaport_prefix_cache_new, budget, min_tokens)) {}
+
+  void clear() { check(deltaport_prefix_cache_clear(get())); }
+  deltaport_prefix_usage usage() const {
+    return made_by<deltaport_prefix_usage>(deltaport_prefix_cache_usage, get());
+  }
 };
 
 class Session : public Owned<deltaport_session, deltaport_session_close> {
@@ -149,6 +169,16 @@ class Session : public Owned<deltaport_session, deltaport_session_close> {
   }
   void restore(int64_t row, const Snapshot& snapshot) {
     check(deltaport_session_restore(get(), row, snapshot.get()));
+  }
+  void rewind(int64_t row, int64_t count, std::span<const deltaport_snapshot* const> snapshots = {}) {
+    check(deltaport_session_rewind(get(), row, count, snapshots.data(), snapshots.size()));
+  }
+  void rewind(int64_t row, int64_t count, const Snapshot& snapshot) {
+    const deltaport_snapshot* const given = snapshot.get();
+    rewind(row, count, std::span(&given, 1));
+  }
+  void use_prefixes(PrefixCache& cache) {
+    check(deltaport_session_use_prefixes(get(), cache.get()));
   }
 };
 

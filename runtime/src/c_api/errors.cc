@@ -33,6 +33,8 @@ deltaport_status report() noexcept {
     return fail(DELTAPORT_INPUT, error.what());
   } catch (const EngineError& error) {
     return fail(DELTAPORT_ENGINE, error.what());
+  } catch (const OutputError& error) {
+    return fail(DELTAPORT_OUTPUT, error.what());
   } catch (const StepCancelledError& error) {
     return fail(DELTAPORT_CANCELLED, error.what());
   } catch (const std::bad_alloc&) {

@@ -30,7 +30,10 @@ struct deltaport_generation {
 
 struct deltaport_snapshot {
   deltaport::Snapshot snapshot;
-  std::string identity;  // of the engine's files
+};
+
+struct deltaport_prefix_cache {
+  std::shared_ptr<deltaport::PrefixCache> cache;
 };
 
 namespace deltaport::c_api {
@@ -54,6 +57,11 @@ template <class Pointee>
 Pointee& need(Pointee* pointer, const char* name) {
   if (pointer == nullptr) throw InputError(std::string(name) + " is null; pass one");
   return *pointer;
+}
+
+inline Session& session_of(deltaport_session* session) { return *need(session, "session").session; }
+inline const Session& session_of(const deltaport_session* session) {
+  return *need(session, "session").session;
 }
 
 // An array that a caller passes, which may be null where it is empty.

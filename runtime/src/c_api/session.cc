@@ -7,15 +7,6 @@
 using namespace deltaport;
 using namespace deltaport::c_api;
 
-namespace {
-
-Session& session_of(deltaport_session* session) { return *need(session, "session").session; }
-const Session& session_of(const deltaport_session* session) {
-  return *need(session, "session").session;
-}
-
-}  // namespace
-
 extern "C" {
 
 deltaport_status deltaport_session_open(const deltaport_engine* engine, int64_t sequences,
@@ -88,32 +79,6 @@ deltaport_status deltaport_session_row_bytes(const deltaport_session* session, i
     const Session& opened = session_of(session);
     need(bytes, "bytes") = opened.row_bytes(row);
   });
-}
-
-deltaport_status deltaport_session_snapshot(const deltaport_session* session, int64_t row,
-                                            deltaport_snapshot** snapshot) {
-  return guarded([&] {
-    const Session& opened = session_of(session);
-    deltaport_snapshot*& made = need(snapshot, "snapshot");
-    made = new deltaport_snapshot{opened.snapshot(row), opened.engine().manifest().identity};
-  });
-}
-
-deltaport_status deltaport_session_restore(deltaport_session* session, int64_t row,
-                                           const deltaport_snapshot* snapshot) {
-  return guarded([&] {
-    Session& opened = session_of(session);
-    const deltaport_snapshot& held = need(snapshot, "snapshot");
-    if (held.identity != opened.engine().manifest().identity) {
-      throw InputError("the snapshot was taken with another engine than " +
-                       opened.engine().name() + "; restore it in a session of its own engine");
-    }
-    opened.restore(row, held.snapshot);
-  });
-}
-
-deltaport_status deltaport_snapshot_free(deltaport_snapshot* snapshot) {
-  return guarded([&] { delete &need(snapshot, "snapshot"); });
 }
 
 }  // extern "C"
