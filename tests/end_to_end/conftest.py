@@ -1,4 +1,4 @@
-"""One small checkpoint and its engine for all tests: an export takes ten seconds."""
+"""What is slow to make, once for all tests: an export, and a build of libdeltaport."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from deltaport.runtime.kernel_library import kernel_library
 from tests.checkpoints import save_checkpoint
 from tests.end_to_end.command import deltaport
+from tests.end_to_end.cpp_programs import ROOT, build, succeed
+from tests.runtime.toy_engine import write_toy
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,21 @@ def engine(exported: Exported) -> Path:
 def altered(engine: Path, tmp_path: Path) -> Path:
     """A copy of the engine to alter."""
     return Path(shutil.copytree(engine, tmp_path / "input" / "engine"))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prefix where libdeltaport is installed, beside the kernels that Python's package has."""
+    folder = tmp_path_factory.mktemp("libdeltaport")
+    only = ("-DDELTAPORT_PYTHON=OFF", "-DDELTAPORT_NATIVE_KERNELS=OFF")
+    built = build(ROOT, folder / "build", *only, "-DCMAKE_INSTALL_LIBDIR=lib")
+    prefix = folder / "prefix"
+    succeed("cmake", "--install", built, "--prefix", prefix)
+    shutil.copy(kernel_library(), prefix / "lib" / "ort_kernels.so")
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy engine; not to be written to."""
+    return write_toy(tmp_path_factory.mktemp("toy") / "engine")

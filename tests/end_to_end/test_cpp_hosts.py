@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from deltaport.runtime import Engine, SamplingParams
 from deltaport.runtime.onnxruntime_library import onnxruntime_library
+from tests.end_to_end.cpp_programs import ROOT, build, run
 from tests.runtime.toy_engine import EOS, toy_tokens, write_toy
 from tests.runtime.toy_tokenizer import write_toy_tokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
-HEADER = ROOT / "runtime" / "include" / "deltaport" / "deltaport.h"
-
-
-def build(source: Path, folder: Path, *options: str) -> Path:
-    """Configure and build with cmake; what either says is in the failure."""
-    for command in (
-        ["cmake", "-S", str(source), "-B", str(folder), *options],
-        ["cmake", "--build", str(folder), "--parallel", "2"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder
-
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built examples, against an installed library."""
-    folder = tmp_path_factory.mktemp("cpp")
-    library = build(
-        ROOT, folder / "library", "-DDELTAPORT_PYTHON=OFF", "-DDELTAPORT_NATIVE_KERNELS=OFF"
-    )
-    prefix = folder / "prefix"
-    subprocess.run(
-        ["cmake", "--install", library, "--prefix", prefix], check=True, capture_output=True
-    )
-    return build(ROOT / "examples" / "cpp_host", folder / "host", f"-DCMAKE_PREFIX_PATH={prefix}")
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("toy") / "engine")
-
-
-def run(
-    program: Path, *arguments: object, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(program), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **(environment or {})},
-    )
+def hosts(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built examples."""
+    folder = tmp_path_factory.mktemp("hosts")
+    return build(ROOT / "examples" / "cpp_host", folder, f"-DCMAKE_PREFIX_PATH={installed}")
 
 
 def test_two_sequences_in_one_batch(hosts: Path, toy: Path) -> None:
@@ -83,7 +43,7 @@ def test_the_library_is_found_by_its_variable(hosts: Path, toy: Path) -> None:
         ("nowhere", "1", None, "no such engine folder"),
         (None, "99", None, "99 is not a token id below"),
         (None, "1", "/nowhere.so", "cannot be loaded"),
-        (None, "1", str(HEADER), "cannot be loaded"),
+        (None, "1", __file__, "cannot be loaded"),
     ],
 )
 def test_errors_are_one_line(
@@ -100,17 +60,6 @@ def test_sequences_from_many_threads(hosts: Path, toy: Path) -> None:
     done = run(hosts / "stress", toy, "--onnxruntime", onnxruntime_library())
     assert done.returncode == 0, done.stderr
     assert "tokens as expected" in done.stdout
-
-
-def test_the_header_is_plain_c(tmp_path: Path) -> None:
-    source = tmp_path / "host.c"
-    source.write_text(
-        "#include <deltaport/deltaport.h>\n"
-        "int main(void) { return deltaport_api_version() == DELTAPORT_API_VERSION ? 0 : 1; }\n"
-    )
-    include = f"-I{HEADER.parents[1]}"
-    strict = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
-    subprocess.run(["cc", *strict, include, str(source)], check=True)
 
 
 def test_python_embedded_in_a_cpp_application(tmp_path: Path) -> None:
