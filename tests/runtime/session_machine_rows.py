@@ -7,10 +7,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from deltaport.errors import InputError
+from deltaport.errors import InputError, StepCancelledError
 from deltaport.runtime import Snapshot
 from tests.runtime.session_machine import TOKENS, SessionMachine, some_open
-from tests.runtime.session_model import RowModel, check_row
+from tests.runtime.session_model import RowModel, check_row, unchanged
 from tests.runtime.toy_engine import toy_logits
 
 __all__ = ["RowRules"]
@@ -20,7 +20,7 @@ room_for_more = precondition(lambda self: len(self.rows) < MOST_ROWS)
 
 
 class RowRules(SessionMachine):
-    """Rows are opened, closed, forked, cleared, set aside and brought back."""
+    """Rows are opened, closed, forked, cleared, set aside, brought back and wound back."""
 
     @room_for_more
     @rule()
@@ -83,3 +83,34 @@ class RowRules(SessionMachine):
             row = self.leave(data)
             self.session.restore(row, snapshot)
             self.rows[row] = model
+
+    @some_open
+    @rule(data=st.data(), cancelled=st.booleans())
+    def rewind(self, data: st.DataObject, cancelled: bool) -> None:
+        row = self.leave(data)
+        model = self.rows[row]
+        offered = data.draw(st.lists(st.sampled_from(self.snapshots), max_size=3)
+                            if self.snapshots else st.just([]))  # fmt: skip
+        count = data.draw(st.integers(0, len(model.tokens)))
+        snapshots = [snapshot for snapshot, _ in offered]
+        tokens = model.tokens[:count]
+        starts = [then.seen for _, then in offered if covers(then, tokens)]
+        if count == len(model.tokens):
+            self.session.rewind(row, count, snapshots)
+        elif count > 0 and not starts:
+            with unchanged(self.session, InputError, f"row {row} cannot be wound back to {count}"):
+                self.session.rewind(row, count, snapshots)
+        elif count > 0 and max(starts) < count and cancelled:
+            self.session.cancel()
+            with unchanged(self.session, StepCancelledError, "step was cancelled"):
+                self.session.rewind(row, count, snapshots)
+        else:
+            self.session.rewind(row, count, snapshots)
+            self.rows[row] = RowModel(tokens, count)
+
+
+def covers(then: RowModel, tokens: list[int]) -> bool:
+    """Whether a snapshot of ``then`` is a beginning of ``tokens``, or all of them with logits."""
+    if then.seen == len(tokens) and not then.has_logits:
+        return False
+    return then.tokens[: then.seen] == tokens[: then.seen] and then.seen <= len(tokens)

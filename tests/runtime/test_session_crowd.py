@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from deltaport.errors import EngineError, StepCancelledError
-from deltaport.runtime import Generation, Session, Snapshot
+from deltaport.errors import EngineError, InputError, StepCancelledError
+from deltaport.runtime import Generation, PrefixCache, Session, Snapshot
 from tests.runtime.session_model import FREE, leftover, unchanged
 from tests.runtime.toy_engine import POISON, toy_tokens
 from tests.runtime.toy_variants import VARIANTS, WIDE_VARIANT, open_toy
@@ -28,8 +28,8 @@ class Crowd:
         self.generation = Generation(session, chunk_size=chunk_size)
         self.given: dict[int, int] = {}
         self.snapshots: list[tuple[Snapshot, int]] = []
-        self.opened = self.most = self.steps = 0
-        self._prompt = prompt
+        self.opened = self.most = self.steps = self.rewound = 0
+        self.stems = [self.tokens(prompt) for _ in range(5)]
 
     def do_something(self) -> None:
         weights = {
@@ -41,6 +41,7 @@ class Crowd:
             self.fork: 2,
             self.snapshot: 2,
             self.restore: 2,
+            self.rewind: 2,
             self.close: 4,
             self.cancel_a_step: 1,
             self.fail_a_step: 1,
@@ -68,7 +69,8 @@ class Crowd:
 
     def open(self) -> None:
         self.opened += 1
-        self.start(self.session.open_row(), self.tokens(self._prompt))
+        stem = self.random.choice(self.stems)
+        self.start(self.session.open_row(), stem + self.tokens(len(stem)))
 
     def step(self) -> None:
         for _ in range(self.random.randint(1, 4)):
@@ -111,6 +113,18 @@ class Crowd:
                 self.session.restore(row, snapshot)
                 self.given[row] = given
 
+    def rewind(self) -> None:
+        """To somewhere after what was given to it, by a snapshot or by a prompt that was kept."""
+        for row in self.some(self.idle):
+            given, held = self.given[row], self.session.native.count(row)
+            self.check(row)
+            snapshots = [snapshot for snapshot, _ in self.some(self.snapshots, 10)]
+            try:
+                self.session.rewind(row, self.random.randint(given, held), snapshots)
+                self.rewound += 1
+            except InputError:
+                assert self.session.native.count(row) == held
+
     def cancel_a_step(self) -> None:
         for row in self.some(self.idle):
             self.session.cancel()
@@ -144,7 +158,8 @@ class Crowd:
 def test_a_crowd_of_sequences(variant: str, tmp_path: Path) -> None:
     wide = variant == "wide"
     engine = open_toy(tmp_path, **(WIDE_VARIANT if wide else VARIANTS[variant]))
-    session = engine.session(context=500)
+    prefixes = PrefixCache(20_000, min_tokens=4)
+    session = engine.session(context=500, prefixes=prefixes)
     at_first = session.native.resident_bytes()
     # At some time so long that each row of caches that double has pages of its own.
     session.prefill([[1] * 500])
@@ -159,6 +174,8 @@ def test_a_crowd_of_sequences(variant: str, tmp_path: Path) -> None:
     if not wide:
         assert crowd.opened > 200
         assert crowd.most > 60
+        assert crowd.rewound > 20
+        assert prefixes.usage().hits > 20
     assert session.native.resident_bytes() <= at_first + leftover(session)
 
 
