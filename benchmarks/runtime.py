@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.head_sizes import HEADS
 from benchmarks.report import Row, print_table, write_json
 from deltaport.exporter.export import export_checkpoint
-from deltaport.runtime import Engine, Generation, SamplingParams, Session
+from deltaport.runtime import Engine, Generation, SamplingParams, Session, Snapshot
 from tests.checkpoints import save_checkpoint
 
 ENDLESS = SamplingParams(max_new_tokens=None, ignore_eos=True, detokenize=False)
@@ -41,26 +41,28 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def prepare(work: Path) -> Path:
-    """The engine's folder; made where it is not there."""
+def prepare(work: Path, **overrides: Any) -> Path:
+    """The engine's folder; made where it is not there. ``overrides`` replace fields of SHAPE."""
     import torch
 
     work.mkdir(parents=True, exist_ok=True)
     checkpoint, engine = work / "checkpoint", work / "engine"
     if not (checkpoint / "config.json").exists():
-        save_checkpoint(checkpoint, wrapped=True, dtype=torch.bfloat16, **SHAPE)
+        save_checkpoint(checkpoint, wrapped=True, dtype=torch.bfloat16, **(SHAPE | overrides))
     if not engine.exists():
         export_checkpoint(checkpoint, engine, target="ort-cpu", dtype="bfloat16")
     return engine
 
 
 class Rows:
-    """Sequences that are decoded together for as long as anybody wants."""
+    """Sequences that are decoded together for as long as anybody wants, after ``past``."""
 
-    def __init__(self, engine: Engine, rows: int) -> None:
+    def __init__(self, engine: Engine, rows: int, past: Snapshot | None = None) -> None:
         self.session = Session(engine, rows)
         self.generation = Generation(self.session)
         for row in range(rows):
+            if past is not None:
+                self.session.restore(row, past)
             self.generation.start(row, PROMPT, ENDLESS)
         self.generation.step()
 
