@@ -2,7 +2,7 @@
 
 Both have the shape of ``benchmarks.runtime``, with random weights in bf16. Of its 24 layers the
 hybrid has 18 of the gated delta rule and 6 of full attention; the other has 24 of full attention.
-Checkpoints and engines are made in --work on the first run, 8 GB in all, and used again.
+Checkpoints and engines are made in --work on the first run, 6 GB in all, and used again.
 
     python -m benchmarks.long_context --work /tmp/dense --chart docs/images/long-context.svg
 
@@ -28,15 +28,11 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Row, print_table, write_json
 from benchmarks.runtime import SHAPE, Rows, prepare
-from deltaport.runtime import Engine, Snapshot
+from deltaport.runtime import Engine, Snapshot, _native
 from deltaport.state_layout import StateTensor
 
 CONTEXTS = (1024, 8192, 65_536)
-MAX_POSITIONS = 131_072  # the longest context, and room for the steps after it
-MODELS: dict[str, dict[str, Any]] = {
-    "hybrid": {},
-    "all-attention": {"layer_types": ["full_attention"] * SHAPE["num_hidden_layers"]},
-}
+ALL_ATTENTION = {"layer_types": ["full_attention"] * SHAPE["num_hidden_layers"]}
 SPREAD = {"kv": 1.0, "conv": 1.0, "recurrent": 0.05}  # about what random input leaves behind
 # Line and colour of ours and of the peer, told apart by the colour-blind and in grey.
 LINES = {
@@ -58,16 +54,12 @@ def random_past(engine: Engine, context: int) -> Snapshot:
     """A sequence of ``context`` tokens."""
     rng = np.random.default_rng(0)
     layout = engine.manifest.state
-    # All layers share one array of each kind, as restoring copies it: the past is small.
+    # All layers share one array of each kind: it is copied.
     kinds = {tensor.kind: tensor for tensor in layout}
     drawn = {kind: random_state(tensor, context, rng) for kind, tensor in kinds.items()}
-    return Snapshot(
-        manifest=engine.manifest,
-        tokens=(11,) * context,
-        length=context,
-        logits=None,
-        state={tensor.input: drawn[tensor.kind] for tensor in layout},
-    )
+    parts = [drawn[tensor.kind].reshape(-1).view(np.uint8) for tensor in layout]
+    native = _native.Snapshot(engine.native, [11] * context, context, None, parts)
+    return Snapshot(engine.manifest, native)
 
 
 def turn(folder: Path, context: int, threads: int, steps: int) -> tuple[float, float]:
@@ -129,17 +121,14 @@ def _panel(axes: Any, title: str, rows: Sequence[Row]) -> None:
 def main() -> None:
     """Measure, print, and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for 8 GB, kept")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 6 GB, kept")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8, help="steps a turn")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--chart", type=Path, help="draw them in this file, an SVG")
     given = parser.parse_args()
-    folders = [
-        prepare(given.work / name, max_position_embeddings=MAX_POSITIONS, **overrides)
-        for name, overrides in MODELS.items()
-    ]
+    folders = [prepare(given.work), prepare(given.work / "all-attention", **ALL_ATTENTION)]
     found = [
         measure(folders, context, given.threads, given.rounds, given.steps) for context in CONTEXTS
     ]

@@ -59,7 +59,7 @@ def measure(engine: Engine, prefix: int, rounds: int) -> Row:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for 4 GB, kept")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 3 GB, kept")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prefix", type=int, nargs="+", default=[512, 4096], help="lengths")

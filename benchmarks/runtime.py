@@ -2,7 +2,7 @@
 
 The engine has the shape of a dense model of 0.8 billion parameters (1024 wide, 24 layers,
 feed-forward 3584, tied head of 248,320) and random weights in bf16; checkpoint and engine are made
-in --work on the first run, 4 GB in all, and used again.
+in --work on the first run, 3 GB in all, and used again.
 
     python -m benchmarks.runtime --work /tmp/dense
 
@@ -35,7 +35,8 @@ SHAPE: dict[str, Any] = {
     "num_hidden_layers": 24,
     "intermediate_size": 3584,
     "vocab_size": 248_320,
-    "tie_word_embeddings": True,
+    "max_position_embeddings": 131_072,
+    "tie": True,
     "linear_num_key_heads": 16,
     **HEADS,
 }
@@ -121,7 +122,7 @@ def decode_rows(batches: dict[int, Rows], rounds: int, steps: int) -> Iterator[R
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for 4 GB, kept")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 3 GB, kept")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=12, help="steps a turn of decoding")

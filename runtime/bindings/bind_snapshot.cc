@@ -2,11 +2,15 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "bindings.h"
 #include "engine.h"
@@ -19,6 +23,23 @@ using namespace nb::literals;
 using namespace deltaport;
 
 namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// What a session of `engine` might have made, for tests and benchmarks.
+std::shared_ptr<Snapshot> made_up(const Engine& engine, std::vector<int64_t> tokens, int64_t length,
+                                  std::optional<Floats> logits, const std::vector<Bytes>& parts) {
+  const Manifest& manifest = engine.manifest();
+  auto made = std::make_shared<Snapshot>(
+      Snapshot{manifest.identity, manifest.state, std::move(tokens), length, {}, {}});
+  if (logits) made->logits.assign(logits->data(), logits->data() + logits->size());
+  for (const Bytes& part : parts) {
+    SnapshotPart& copy = made->state.emplace_back(part.size());
+    std::memcpy(copy.data.get(), part.data(), part.size());
+  }
+  return made;
+}
 
 // Read-only views, which keep the snapshot.
 template <class T>
@@ -49,6 +70,7 @@ nb::tuple usage(const PrefixCache& cache) {
 void bind_snapshot(nb::module_& m) {
   const auto release = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<Snapshot>(m, "Snapshot")
+      .def(nb::new_(&made_up), "engine"_a, "tokens"_a, "length"_a, "logits"_a.none(), "parts"_a)
       .def_prop_ro("tokens", [](const Snapshot& s) { return s.tokens; })
       .def_ro("length", &Snapshot::length)
       .def_prop_ro("logits", &logits,
