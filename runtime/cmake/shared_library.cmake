@@ -13,7 +13,7 @@ find_package(Threads REQUIRED)
 target_link_libraries(deltaport PRIVATE runtime_core Threads::Threads)
 target_include_directories(deltaport PUBLIC
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
-target_compile_options(deltaport PRIVATE -O2 -Wall -Wextra)
+target_compile_options(deltaport PRIVATE ${RUNTIME_OPTIMIZE} -Wall -Wextra)
 set_target_properties(deltaport PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${API_VERSION}
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
