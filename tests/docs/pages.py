@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["DOCS", "PAGES", "ROOT", "anchors", "links", "page", "python_blocks"]
+__all__ = ["DOCS", "PAGES", "ROOT", "anchors", "code_blocks", "links", "page"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -43,9 +43,11 @@ def links(text: str) -> list[str]:
     return re.findall(r"\[[^\]\n]+\]\(([^)\s]+)\)", prose)
 
 
-def python_blocks(text: str) -> list[tuple[int, str]]:
-    """Line number and source of every block of Python."""
+def code_blocks(text: str, language: str) -> list[tuple[int, str]]:
+    """Line number and source of every block in a language."""
     return [
         (text[: found.start(1)].count("\n"), found[1])
-        for found in re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+        for found in re.finditer(
+            rf"^```{re.escape(language)}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE
+        )
     ]

@@ -152,6 +152,19 @@ def test_the_python_api() -> None:
             assert f"| `{field.name}` | {field.default} |" in rows
 
 
+def test_embedding() -> None:
+    text = page("embedding.md")
+    options = re.findall(r"^option\((\w+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert options
+    assert all(f"| `{name}` |" in section(text, "Build and install") for name in options)
+    header = (ROOT / "runtime/include/deltaport/deltaport.h").read_text()
+    statuses = re.search(r"enum deltaport_status \{(.*?)\}", header, re.DOTALL)
+    assert statuses
+    names = re.findall(r"(DELTAPORT_\w+) =", statuses[1])
+    assert all(f"| `{name}` |" in section(text, "Errors") for name in names)
+    assert len(names) == len(re.findall(r"\n\| `", section(text, "Errors")))
+
+
 def test_the_tolerances_policy_is_where_the_page_says() -> None:
     assert Quantity.__module__ == "deltaport.numerics"
     assert "`src/deltaport/numerics.py`" in page("contributing.md")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from deltaport.runtime import Engine, SamplingParams
-from tests.docs.pages import DOCS, page, python_blocks
+from tests.docs.pages import DOCS, code_blocks, page
 
 
 def run(name: str, engine: Path) -> dict[str, Any]:
     """Run the blocks of a page in order, in one namespace; errors show the page's own lines."""
     namespace: dict[str, Any] = {"ENGINE": str(engine)}
-    blocks = python_blocks(page(name))
+    blocks = code_blocks(page(name), "python")
     assert blocks
     for line, source in blocks:
         exec(compile("\n" * line + source, str(DOCS / name), "exec"), namespace)

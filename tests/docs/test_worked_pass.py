@@ -13,7 +13,7 @@ import pytest
 from deltaport.errors import InputError
 from deltaport.graph_passes.pipeline import parse_pipeline
 from deltaport.graph_passes.registry import registered_passes
-from tests.docs.pages import ROOT, page, python_blocks
+from tests.docs.pages import ROOT, code_blocks, page
 from tests.end_to_end.command import in_process
 from tests.passes.extra_passes import passes_in
 from tests.passes.graph_text import parse_graph, print_graph
@@ -33,7 +33,7 @@ GRAPH = """g (int64[N] x) => (int64[N] y) {
 def files(tmp_path: Path) -> Path:
     """The blocks of the page as the files it says they are."""
     _, _, section = page("contributing.md").partition("## Add a pass")
-    (_, source), (_, test) = python_blocks(section.partition("\n## ")[0])
+    (_, source), (_, test) = code_blocks(section.partition("\n## ")[0], "python")
     (tmp_path / "passes").mkdir()
     (tmp_path / "passes" / "fuse_two_scales.py").write_text(source)
     (tmp_path / "test_fuse_two_scales.py").write_text(test)
