@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from deltaport.runtime.kernel_library import kernel_library
+from deltaport.runtime.onnxruntime_library import onnxruntime_library
 from tests.checkpoints import save_checkpoint
+from tests.end_to_end.c_layer import load
 from tests.end_to_end.command import deltaport
 from tests.end_to_end.cpp_programs import ROOT, build, succeed
 from tests.runtime.toy_engine import write_toy
@@ -74,3 +77,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy engine; not to be written to."""
     return write_toy(tmp_path_factory.mktemp("toy") / "engine")
+
+
+@pytest.fixture
+def library(installed: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
+    monkeypatch.setenv("DELTAPORT_ONNXRUNTIME", str(onnxruntime_library()))
+    monkeypatch.delenv("DELTAPORT_KERNELS", raising=False)
+    return load(installed)

@@ -8,67 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from deltaport.runtime.onnxruntime_library import onnxruntime_library
+from tests.end_to_end.c_layer import (
+    CANCELLED,
+    CAPACITY,
+    ENGINE,
+    INPUT,
+    OK,
+    open_session,
+    prefill,
+    token_count,
+)
 from tests.end_to_end.cpp_programs import succeed
 from tests.runtime.toy_engine import POISON, VOCAB, toy_logits, write_toy
-
-OK, INPUT, CAPACITY, ENGINE, CANCELLED = range(5)
 
 
 @pytest.fixture(scope="module")
 def header(installed: Path) -> str:
     return (installed / "include" / "deltaport" / "deltaport.h").read_text()
-
-
-@pytest.fixture
-def library(installed: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    monkeypatch.setenv("DELTAPORT_ONNXRUNTIME", str(onnxruntime_library()))
-    monkeypatch.delenv("DELTAPORT_KERNELS", raising=False)
-    found = ctypes.CDLL(str(installed / "lib" / "libdeltaport.so"))
-    found.deltaport_last_error.restype = ctypes.c_char_p
-    return found
-
-
-class RowTokens(ctypes.Structure):
-    _fields_ = (
-        ("row", ctypes.c_int64),
-        ("tokens", ctypes.POINTER(ctypes.c_int64)),
-        ("count", ctypes.c_size_t),
-    )
-
-
-def open_session(library: ctypes.CDLL, folder: Path, rows: int, context: int) -> ctypes.c_void_p:
-    """A session whose engine's handle is closed already."""
-    engine, session = ctypes.c_void_p(), ctypes.c_void_p()
-    opened = library.deltaport_engine_open(bytes(folder), None, ctypes.byref(engine))
-    assert opened == OK, library.deltaport_last_error()
-    sizes = (ctypes.c_int64(rows), ctypes.c_int64(context))
-    assert library.deltaport_session_open(engine, *sizes, ctypes.byref(session)) == OK
-    assert library.deltaport_engine_close(engine) == OK
-    return session
-
-
-def prefill(
-    library: ctypes.CDLL, session: ctypes.c_void_p, *given: tuple[int, list[int]]
-) -> tuple[int, list[float]]:
-    """Its status and the logits of each row given, zeros where nothing was written."""
-    rows = [RowTokens(row, (ctypes.c_int64 * len(ids))(*ids), len(ids)) for row, ids in given]
-    logits = (ctypes.c_float * (len(rows) * VOCAB))()
-    status = library.deltaport_session_prefill(
-        session,
-        (RowTokens * len(rows))(*rows),
-        ctypes.c_size_t(len(rows)),
-        logits,
-        ctypes.c_size_t(len(logits)),
-    )
-    return status, list(logits)
-
-
-def token_count(library: ctypes.CDLL, session: ctypes.c_void_p, row: int) -> int:
-    count = ctypes.c_size_t()
-    at, none = ctypes.c_int64(row), ctypes.c_size_t(0)
-    assert library.deltaport_session_tokens(session, at, None, none, ctypes.byref(count)) == OK
-    return count.value
 
 
 def test_what_is_installed(installed: Path, header: str) -> None:

@@ -112,15 +112,11 @@ def test_a_larger_one_than_all_of_it_costs_nobody_his_place(engine: Engine) -> N
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    prompts=st.lists(
-        st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=2, max_size=12
-    ),
+    prompts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=2, max_size=12),
     budget=st.integers(0, 1500),
     least=st.integers(1, 5),
 )
-def test_nobody_can_tell(
-    engine: Engine, prompts: list[list[int]], budget: int, least: int
-) -> None:
+def test_nobody_can_tell(engine: Engine, prompts: list[list[int]], budget: int, least: int) -> None:
     cache = PrefixCache(budget, min_tokens=least)
     sessions = [engine.session(2, prefixes=cache) for _ in range(2)]
     for at, prompt in enumerate(prompts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -190,4 +189,4 @@ def test_what_cannot_be_written_leaves_all_as_it_was(
 
 
 def test_what_was_said_is_for_its_owner_alone(saved: Path) -> None:
-    assert stat.S_IMODE(os.stat(saved).st_mode) == 0o600
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
