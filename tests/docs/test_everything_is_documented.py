@@ -31,6 +31,8 @@ from deltaport.runtime import (
     Engine,
     GeneratedToken,
     Generation,
+    PrefixCache,
+    PrefixUsage,
     SamplingParams,
     Session,
     Snapshot,
@@ -138,9 +140,10 @@ def test_copied_files() -> None:
 def test_the_python_api() -> None:
     text = page("python-api.md")
     names = {*deltaport.runtime.__all__, *deltaport.chat.__all__}
-    for owner in (Engine, Session, Generation, ChatSession, ChatTemplate, Conversation, Answer):
+    runtime = (Engine, Session, Generation, Snapshot, PrefixCache)
+    for owner in (*runtime, ChatSession, ChatTemplate, Conversation, Answer):
         names |= public(owner)
-    for owner in (AnswerPart, Completion, GeneratedToken, SamplingParams, Snapshot):
+    for owner in (AnswerPart, Completion, GeneratedToken, PrefixUsage, SamplingParams):
         names |= {field.name for field in fields(owner)}
     internal = {"native", "of", "check_ids", "events", "events_async"}
     missing = {name for name in names - internal if not re.search(rf"\b{name}\b", text)}
