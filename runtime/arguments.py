@@ -11,6 +11,9 @@ from deltaport.errors import InputError
 
 __all__ = ["Rows", "flag", "integer", "number", "one_per_row", "token_ids", "token_rows"]
 
+LARGEST = 2**63 - 1
+"""Of what the native runtime takes."""
+
 Rows = Sequence[Sequence[int] | None]
 """Token ids per row; ``None`` leaves a row alone."""
 
@@ -18,8 +21,10 @@ Rows = Sequence[Sequence[int] | None]
 def integer(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
     """``value`` as an int from ``least`` to ``most``, or an ``InputError`` naming the argument."""
     number = _as_int(value)
-    if number is None or number < least or (most is not None and number > most):
-        bound = f"{least} to {most}" if most is not None else f"at least {least}"
+    largest = LARGEST if most is None else most
+    if number is None or not least <= number <= largest:
+        too_large = number is not None and number > largest
+        bound = f"at least {least}" if most is None and not too_large else f"{least} to {largest}"
         raise InputError(f"{name} is {value!r:.40}, expected an integer, {bound}")
     return number
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import EngineError
-from deltaport.package import Manifest, open_package
+from deltaport.package import Manifest, engine_identity, open_package
 from deltaport.runtime import _native
 from deltaport.runtime.arguments import integer
 from deltaport.runtime.kernel_library import kernel_library
@@ -132,7 +132,7 @@ def open_decoder(
             eos_token_ids=list(manifest.eos_token_ids),
             op_library_version=manifest.op_library_version,
             state=[_row(tensor) for tensor in manifest.state],
-            identity=manifest.identity,
+            identity=engine_identity(folder),
         ),
         path=str(folder / manifest.decoder),
         graph=graph,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from deltaport.errors import InputError
+from deltaport.errors import InputError, StepCancelledError
 from deltaport.runtime import _native
 from deltaport.runtime.allowed_tokens import allowed_mask
 from deltaport.runtime.arguments import integer, token_ids
@@ -131,8 +132,11 @@ class Generation:
                 await asyncio.shield(step)
             except asyncio.CancelledError:
                 self._session.cancel()
-                await asyncio.wait([step])  # the session is not to be left in mid-step
-                step.exception()  # is looked at: it says that the step was cancelled
+                while not step.done():  # the session is not to be left in mid-step
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([step])
+                if not isinstance(step.exception(), StepCancelledError):
+                    self._session.native.take_cancel()  # it came too late, and is not for others
                 raise
             for event in self._ready_events():
                 yield event

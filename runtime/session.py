@@ -57,6 +57,8 @@ class Session:
         )
         """What a ``Generation`` works on."""
         if prefixes is not None:
+            if not isinstance(prefixes, PrefixCache):
+                raise InputError(f"prefixes is {prefixes!r:.40}, expected a PrefixCache")
             self.native.use_prefixes(prefixes.native)
 
     def __enter__(self) -> Self:
@@ -130,7 +132,8 @@ class Session:
         context. Returns per row the logits [V] after its last token or, for ``logits="all"``,
         [n,V] after each; ``None`` for a row that was given no token (an empty list or ``None``).
         Raises ``InputError`` or ``CapacityError`` before anything is run. Where a step fails, what
-        earlier ones have run stays, and tokens not run are taken back.
+        earlier ones have run stays, and tokens not run are taken back: all of them, if it was the
+        first.
         """
         if logits not in ("last", "all"):
             raise InputError(f'logits is {logits!r:.40}, expected "last" or "all"')
@@ -237,12 +240,12 @@ class Session:
         self.native.restore(row, _native_snapshot(snapshot))
 
     def rewind(self, row: int, count: int, snapshots: Iterable[Snapshot] = ()) -> None:
-        """Make ``row`` a sequence of its first ``count`` tokens again.
+        """Make ``row`` a sequence of its first ``count`` tokens again, if it has more.
 
         A recurrent state cannot be shortened: of ``snapshots``, and of what the session's prefix
         cache holds, the longest that was taken of the row's first tokens is where the row starts
         again; the tokens from there to ``count`` are run once more. Raises ``InputError`` where
-        there is no such snapshot. Where this fails or is cancelled, the row is as it was.
+        there is no such snapshot, and for one of another engine. Where this fails or is cancelled, the row is as it was.
         """
         self._check_row(row)
         count = integer("count", count, least=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +69,7 @@ class Snapshot:
         are any, and a tensor ``state.NAME`` for every input NAME of the graph that is state. Its
         owner alone may read it.
         """
-        self.native.save(str(Path(path)))
+        self.native.save(os.fsencode(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], engine: Engine) -> Snapshot:
@@ -78,4 +77,4 @@ class Snapshot:
 
         Raises ``InputError`` for a file that is damaged or belongs to another engine.
         """
-        return cls(engine.manifest, _native.Snapshot.load(str(Path(path)), engine.native))
+        return cls(engine.manifest, _native.Snapshot.load(os.fsencode(path), engine.native))

@@ -368,7 +368,7 @@ void run(const Arguments& arguments) {
   deltaport::Session last(*engine, 1, kContext);
   engine.reset();
   last.prefill(0, shared.stories[0].prompt);
-  const deltaport_prefix_usage usage = shared.prefixes.usage();
+  const deltaport::PrefixUsage usage = shared.prefixes.usage();
   std::printf("%zu tokens as expected, %zu steps cancelled, %zu rows wound back, %zu prefixes used\n",
               shared.tokens.load(), shared.cancelled.load(), shared.rewound.load(),
               static_cast<size_t>(usage.hits));

@@ -45,6 +45,7 @@ void start(Generation& generation, const nb::list& requests) {
     made.push_back({nb::cast<int64_t>(request[0]), nb::cast<std::vector<int64_t>>(request[1]),
                     nb::cast<SamplingParams>(request[2])});
   }
+  const nb::gil_scoped_release release;
   generation.start(std::move(made));
 }
 

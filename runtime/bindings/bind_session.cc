@@ -163,7 +163,7 @@ void bind_session(nb::module_& m) {
       .def("append",
            [](Session& s, const std::vector<RowTokens>& given, const std::vector<RowCount>& follow,
               int64_t chunk) { s.append(given, follow, chunk, true); },
-           "given"_a, "follow"_a, "chunk"_a)
+           "given"_a, "follow"_a, "chunk"_a, release)
       .def("prefill", &prefill, "given"_a, "chunk"_a, "all"_a,
            nb::sig("def prefill(self, given: Sequence[tuple[int, Sequence[int]]], chunk: int, "
                    "all: bool) -> list[NDArray[numpy.float32]]"))
@@ -186,6 +186,7 @@ void bind_session(nb::module_& m) {
       .def("rewind", &wind_back, "row"_a, "count"_a, "snapshots"_a)
       .def("use_prefixes", &Session::use_prefixes, "prefixes"_a)
       .def("cancel", &Session::cancel, release)
+      .def("take_cancel", &Session::take_cancel)
       .def("row_bytes", &Session::row_bytes, "row"_a)
       .def("resident_bytes", [](const Session& s) { return s.memory().resident_bytes(); })
       .def("run_nanoseconds", &Session::run_nanoseconds)

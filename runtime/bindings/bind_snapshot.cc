@@ -60,6 +60,19 @@ nb::object part(nb::handle self, size_t tensor) {
   return view_of(self, reinterpret_cast<const uint8_t*>(found.data.get()), found.size);
 }
 
+// Paths are bytes, as the system's are.
+void save(const Snapshot& snapshot, const nb::bytes& path) {
+  const std::string name(path.c_str(), path.size());
+  const nb::gil_scoped_release release;
+  save_snapshot(snapshot, name);
+}
+
+std::shared_ptr<Snapshot> load(const nb::bytes& path, const Engine& engine) {
+  const std::string name(path.c_str(), path.size());
+  const nb::gil_scoped_release release;
+  return std::make_shared<Snapshot>(load_snapshot(name, engine.manifest()));
+}
+
 nb::tuple usage(const PrefixCache& cache) {
   const PrefixCache::Usage found = cache.usage();
   return nb::make_tuple(found.bytes, found.entries, found.hits, found.misses);
@@ -78,13 +91,8 @@ void bind_snapshot(nb::module_& m) {
       .def("part", &part, "tensor"_a,
            nb::sig("def part(self, tensor: int) -> NDArray[numpy.uint8]"))
       .def_prop_ro("nbytes", &Snapshot::bytes)
-      .def("save", [](const Snapshot& s, const std::string& path) { save_snapshot(s, path); },
-           "path"_a, release)
-      .def_static("load",
-                  [](const std::string& path, const Engine& engine) {
-                    return std::make_shared<Snapshot>(load_snapshot(path, engine.manifest()));
-                  },
-                  "path"_a, "engine"_a, release);
+      .def("save", &save, "path"_a)
+      .def_static("load", &load, "path"_a, "engine"_a);
   nb::class_<PrefixCache>(m, "PrefixCache")
       .def(nb::init<size_t, int64_t>(), "budget"_a, "least"_a)
       .def("usage", &usage, nb::sig("def usage(self) -> tuple[int, int, int, int]"))

@@ -119,6 +119,6 @@ void bind_state_memory(nb::module_& m) {
       .def("packed_bytes", &StateMemory::packed_bytes, "tensor"_a, "used"_a)
       .def("pack", &pack, "tensor"_a, "slot"_a, "used"_a)
       .def("unpack", &unpack, "tensor"_a, "slot"_a, "used"_a, "packed"_a)
-      .def("slot_bytes", &StateMemory::slot_bytes, "slot"_a, "used"_a)
+      .def("slot_bytes", &StateMemory::slot_bytes, "used"_a)
       .def("resident_bytes", &StateMemory::resident_bytes);
 }

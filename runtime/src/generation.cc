@@ -51,12 +51,11 @@ void Generation::start(std::vector<Request> requests) {
     }
   }
   session_.append(given, follow, chunk_, true);
-  for (auto& [row, sequence] : joining) {
-    const Row& started = session_.row(row);
-    if (!started.tokens.empty() && (sequence.limit > 0 || started.is_waiting())) {
-      live_.emplace(row, std::move(sequence));
-    }
-  }
+  std::erase_if(joining, [&](const auto& item) {
+    const Row& started = session_.row(item.first);
+    return started.tokens.empty() || (item.second.limit == 0 && !started.is_waiting());
+  });
+  live_.merge(joining);
 }
 
 void Generation::cancel(int64_t row) { live_.erase(row); }
@@ -138,10 +137,15 @@ GeneratedToken Generation::go_on(int64_t row, int64_t token) {
     const std::span logits(session_.row(row).logits, vocab_size);
     event.logprobs = log_probabilities(logits, token, *sequence.logprobs);
   }
-  sequence.sampler.add(token);
+  session_.extend(row, token);
+  try {
+    sequence.sampler.add(token);
+  } catch (...) {
+    session_.retract(row, sequence.length);
+    throw;
+  }
   ++sequence.count;
   ++sequence.length;
-  session_.extend(row, token);
   if (std::ranges::binary_search(sequence.ends, token)) {
     event.finish_reason = FinishReason::end_token;
   } else if (sequence.count == sequence.limit) {

@@ -36,6 +36,22 @@ PrefixCache::Entries::iterator* PrefixCache::at(uint64_t hash, const std::string
   return nullptr;
 }
 
+bool PrefixCache::renew(const std::string& identity, std::span<const int64_t> tokens) {
+  const std::lock_guard lock(mutex_);
+  Entries::iterator* const found = at(hash_of(identity, tokens), identity, tokens);
+  if (found == nullptr) return false;
+  entries_.splice(entries_.begin(), entries_, *found);
+  return true;
+}
+
+std::shared_ptr<const Snapshot> PrefixCache::start_of(const std::string& identity,
+                                                      std::span<const int64_t> tokens) {
+  const auto found = find(identity, tokens);
+  const std::lock_guard lock(mutex_);
+  ++(found != nullptr ? usage_.hits : usage_.misses);
+  return found;
+}
+
 std::shared_ptr<const Snapshot> PrefixCache::find(const std::string& identity,
                                                   std::span<const int64_t> tokens) {
   const std::lock_guard lock(mutex_);
@@ -52,10 +68,8 @@ std::shared_ptr<const Snapshot> PrefixCache::find(const std::string& identity,
     Entries::iterator* const found = at(next->second, identity, tokens.first(next->first));
     if (found == nullptr) continue;
     entries_.splice(entries_.begin(), entries_, *found);
-    ++usage_.hits;
     return entries_.front().snapshot;
   }
-  ++usage_.misses;
   return nullptr;
 }
 
@@ -88,9 +102,16 @@ void PrefixCache::keep(std::shared_ptr<const Snapshot> snapshot) {
   const size_t bytes = kept.bytes();
   if (!make_room_locked(bytes)) return;
   const int64_t length = static_cast<int64_t>(kept.tokens.size());
-  entries_.push_front({std::move(snapshot), hash, bytes});
-  by_hash_.emplace(hash, entries_.begin());
-  ++of_length_[length];
+  Entries made;  // until all memory that it takes was there
+  made.push_front({std::move(snapshot), hash, bytes});
+  const auto hashed = by_hash_.emplace(hash, made.begin());
+  try {
+    ++of_length_[length];
+  } catch (...) {
+    by_hash_.erase(hashed);
+    throw;
+  }
+  entries_.splice(entries_.begin(), made);
   usage_.bytes += bytes;
   ++usage_.entries;
 }

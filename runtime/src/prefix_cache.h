@@ -28,7 +28,7 @@ class PrefixCache {
     int64_t entries = 0, hits = 0, misses = 0;
   };
 
-  // Holds `budget` bytes at most.
+  // Holds `budget` bytes of tokens, logits and state at most.
   explicit PrefixCache(size_t budget, int64_t least = kLeastPrefix)
       : budget_(budget), least_(least) {}
   PrefixCache(const PrefixCache&) = delete;
@@ -40,6 +40,11 @@ class PrefixCache {
   // is the last to be dropped.
   std::shared_ptr<const Snapshot> find(const std::string& identity,
                                        std::span<const int64_t> tokens);
+  // The same for a prompt that is to start there: counted as a hit or a miss.
+  std::shared_ptr<const Snapshot> start_of(const std::string& identity,
+                                           std::span<const int64_t> tokens);
+  // Whether exactly `tokens` are kept; they are the last to be dropped then.
+  bool renew(const std::string& identity, std::span<const int64_t> tokens);
   // Drops what was not found for longest until `bytes` more fit; false if they never do.
   bool make_room(size_t bytes);
   // Keeps a snapshot with logits, in place of one of the same tokens; not one beyond the budget.

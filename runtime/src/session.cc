@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
-#include <numeric>
+#include <map>
 
 #include "errors.h"
 #include "sampling_params.h"
@@ -20,6 +20,12 @@ int64_t initial_capacity(const Engine& engine, int64_t context, const StepLimits
   return (columns + kPageColumns - 1) / kPageColumns * kPageColumns;
 }
 
+// Makes room for `size` items: what comes after takes no memory. Doubles, so that n of them cost O(n).
+template <class Item>
+void grow(std::vector<Item>& items, size_t size) {
+  if (size > items.capacity()) items.reserve(std::max(size, 2 * items.capacity()));
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Engine> engine, int64_t sequences, int64_t context,
@@ -35,10 +41,11 @@ Session::Session(std::shared_ptr<const Engine> engine, int64_t sequences, int64_
   for (int64_t i = 0; i < sequences; ++i) open();
 }
 
-int64_t Session::take_slot(int64_t row) {
+int64_t Session::take_slot(int64_t row) {  // needs no memory once it changes anything
   auto free = std::ranges::find(books_.row_of_slot, kNobody);
   if (free == books_.row_of_slot.end()) {
     const int64_t slots = memory_.slots();
+    grow(books_.row_of_slot, static_cast<size_t>(2 * slots));
     memory_.reserve(2 * slots, memory_.capacity(), used());
     run_.forget();
     books_.row_of_slot.resize(2 * slots, kNobody);
@@ -49,6 +56,7 @@ int64_t Session::take_slot(int64_t row) {
 }
 
 int64_t Session::open() {
+  grow(books_.rows, books_.rows.size() + 1);
   const auto closed = std::ranges::find_if(books_.rows, [](const Row& r) { return !r.is_open(); });
   const int64_t row = closed - books_.rows.begin();
   const int64_t slot = take_slot(row);
@@ -120,10 +128,24 @@ void Session::append(std::span<const RowTokens> given, std::span<const RowCount>
   // beside other rows, the longest may need room for padding as wide as a step.
   const int64_t step = chunk > 0 ? chunk : limits_.largest;
   reserve(longest + (open_count() > 1 ? std::min(widest, step) : 0));
+  // All memory that this takes, before anything changes.
+  std::map<int64_t, Start> starts;
   for (const auto& [i, tokens] : given) {
     Row& row = books_.rows[i];
-    const bool fresh = row.tokens.empty() && reuse && prefixes_ != nullptr;
-    const int64_t known = fresh ? adopt_prefix(row, tokens) : 0;
+    grow(row.tokens, row.tokens.size() + static_cast<size_t>(fresh[i]));
+    if (!reuse || !row.tokens.empty() || starts.contains(i)) continue;
+    if (auto start = start_of(tokens)) starts.emplace(i, std::move(*start));
+  }
+  for (auto& [i, start] : starts) grow(start.row.tokens, static_cast<size_t>(fresh[i]));
+  for (const auto& [i, tokens] : given) {
+    Row& row = books_.rows[i];
+    int64_t known = 0;
+    if (const auto start = starts.find(i); start != starts.end() && row.tokens.empty()) {
+      const uint64_t epoch = row.epoch;
+      take_up(row, *start->second.from, std::move(start->second.row));
+      row.epoch = epoch;  // it has only grown
+      known = row.length;
+    }
     row.tokens.insert(row.tokens.end(), tokens.begin() + known, tokens.end());
     row.prompt += static_cast<int64_t>(tokens.size()) - known;
   }
@@ -165,8 +187,7 @@ void Session::clear(int64_t row) {
 }
 
 size_t Session::row_bytes(int64_t row) const {
-  const Row& held = this->row(row);
-  return memory_.slot_bytes(held.slot, held.length);
+  return memory_.slot_bytes(this->row(row).length);
 }
 
 std::string Session::broken() const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -85,7 +86,8 @@ class Session {
   // have tokens to come get no logits unless all are wanted.
   std::vector<RowLogits> step(std::span<const int64_t> rows, int64_t chunk, Which which);
   // Appends tokens and runs their rows, each named once, to the end. Where a step fails or `between`
-  // throws, what was run stays and the rest is taken back.
+  // throws, what was run stays and the rest is taken back; before the first step is over, that is
+  // everything.
   void prefill(std::span<const RowTokens> given, int64_t chunk, Which which,
                const Between& between = {}, const TakeLogits& take = {});
   // Goes on with `token`, chosen by the row's logits, which are used up.
@@ -100,8 +102,9 @@ class Session {
   // Makes `row` what it was. Throws InputError or CapacityError and changes nothing then.
   void restore(int64_t row, const Snapshot& snapshot);
   // Makes `row` a sequence of its first `count` tokens, all run, from the longest of `snapshots` or
-  // of the prefix cache that covers these: its state, and the other tokens run again. Throws
-  // InputError where none does, and changes nothing where this or a step fails.
+  // of the prefix cache that covers these: its state, and the other tokens run again. Nothing to do
+  // where it has no more. Throws InputError where none covers them or one is another engine's, and
+  // changes nothing where this or a step fails.
   void rewind(int64_t row, int64_t count, std::span<const Snapshot* const> snapshots,
               const Between& between = {});
   // Lets prompts of empty rows begin with what is kept there, and keeps prompts there; null: not.
@@ -109,6 +112,8 @@ class Session {
 
   // Ends the step in progress with StepCancelledError, or else the next one; from any thread.
   void cancel() { run_.cancel(); }
+  // Takes a cancel back that came when no step was left to end. Whether there was one.
+  bool take_cancel() { return run_.take_cancel(); }
 
   // Bytes of state that the row has in memory.
   size_t row_bytes(int64_t row) const;
@@ -118,6 +123,12 @@ class Session {
   std::string broken() const;
 
  private:
+  // Where a prompt may start, and the row that it then is.
+  struct Start {
+    std::shared_ptr<const Snapshot> from;
+    Row row;
+  };
+
   Row& open_row(int64_t row);
   int64_t take_slot(int64_t row);
   int64_t open_count() const;
@@ -131,9 +142,11 @@ class Session {
   std::shared_ptr<LogitsBlock> free_block(int64_t rows);
   void verify() const;
   void check_fits(const Snapshot& snapshot) const;
-  void take_up(Row& row, const Snapshot& snapshot);
+  void take_up(Row& row, const Snapshot& snapshot, Row fresh);
+  void replay(int64_t row, const Snapshot& from, std::span<const int64_t> rest,
+              const Between& between);
   std::vector<int64_t> tokens_until(int64_t row, int64_t count) const;
-  int64_t adopt_prefix(Row& row, std::span<const int64_t> tokens);
+  std::optional<Start> start_of(std::span<const int64_t> tokens) const;
   void keep_prefix(int64_t row);
 
   std::shared_ptr<const Engine> engine_;

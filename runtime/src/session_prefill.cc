@@ -15,15 +15,20 @@ void Session::prefill(std::span<const RowTokens> given, int64_t chunk, Which whi
     before[row] = static_cast<int64_t>(this->row(row).tokens.size());
   }
   append(given, {}, chunk, which == Which::last);
+  bool ran = false;
   try {
     for (auto next = waiting(rows); !next.empty(); next = waiting(rows)) {
       for (const RowLogits& found : step(next, chunk, which)) {
         if (take) take(found);
       }
+      ran = true;
       if (between) between();
     }
   } catch (...) {
-    for (const auto& [row, count] : before) retract(row, count);
+    for (const auto& [row, count] : before) {
+      retract(row, count);
+      if (!ran && count == 0) clear(row);  // of a prefix that it was to start from
+    }
     throw;
   }
 }

@@ -32,62 +32,70 @@ void Session::check_fits(const Snapshot& snapshot) const {
     fits = snapshot.state[t].size == memory_.packed_bytes(t, snapshot.length);
   }
   const size_t vocab_size = manifest.vocab_size;
-  fits = fits && (snapshot.logits.empty() || snapshot.logits.size() == vocab_size);
+  fits = fits && (snapshot.logits.empty() ||
+                  (snapshot.logits.size() == vocab_size && snapshot.length == count));
   if (!fits) {
     throw InputError("the snapshot was taken with another engine than " + engine_->name() +
                      "; restore it in a session of its own engine");
   }
-  if (count > context_) {
-    throw CapacityError("the snapshot has " + std::to_string(count) +
-                        " tokens, which exceed the context of " + std::to_string(context_) +
-                        "; open the session with a larger context");
-  }
 }
 
-// Gives `row`, for whose state there is room, the state and logits of a snapshot that fits; its
-// tokens become those that the state has seen.
-void Session::take_up(Row& row, const Snapshot& snapshot) {
-  memory_.clear(row.slot);
-  for (size_t t = 0; t < snapshot.state.size(); ++t) {
-    memory_.unpack(t, row.slot, snapshot.length, snapshot.state[t].data.get());
-  }
-  row.tokens.assign(snapshot.tokens.begin(), snapshot.tokens.begin() + snapshot.length);
+namespace {
+
+// A row as a snapshot has it, with the first `count` of its tokens and room for `more`.
+Row row_of(const Snapshot& snapshot, int64_t count, int64_t more = 0) {
+  Row row;
+  row.tokens.reserve(static_cast<size_t>(count + more));
+  row.tokens.assign(snapshot.tokens.begin(), snapshot.tokens.begin() + count);
   row.length = snapshot.length;
-  row.block.reset();
-  row.logits = nullptr;
-  row.prompt = 0;
-  ++row.epoch;
-  if (snapshot.logits.empty()) return;
+  if (snapshot.logits.empty()) return row;
   const auto block = std::make_shared<LogitsBlock>();
-  block->data = std::make_unique<float[]>(snapshot.logits.size());
+  block->data = std::make_unique_for_overwrite<float[]>(snapshot.logits.size());
   block->rows = 1;
   std::ranges::copy(snapshot.logits, block->data.get());
   row.logits = block->data.get();
   row.logits_at = static_cast<int64_t>(snapshot.tokens.size());
   row.block = block;
+  return row;
+}
+
+}  // namespace
+
+// Gives `row`, for whose state there is room, the state of a snapshot that fits, and makes it
+// `fresh`, which was made of the snapshot. Takes no memory, so that nothing is left half-done.
+void Session::take_up(Row& row, const Snapshot& snapshot, Row fresh) {
+  memory_.clear(row.slot);
+  for (size_t t = 0; t < snapshot.state.size(); ++t) {
+    memory_.unpack(t, row.slot, snapshot.length, snapshot.state[t].data.get());
+  }
+  fresh.slot = row.slot;
+  fresh.epoch = row.epoch + 1;
+  row = std::move(fresh);
 }
 
 void Session::restore(int64_t row, const Snapshot& snapshot) {
   this->row(row);
   check_fits(snapshot);
+  const int64_t count = static_cast<int64_t>(snapshot.tokens.size());
+  if (count > context_) {
+    throw CapacityError("the snapshot has " + std::to_string(count) +
+                        " tokens, which exceed the context of " + std::to_string(context_) +
+                        "; open the session with a larger context");
+  }
+  Row fresh = row_of(snapshot, count);
   reserve(snapshot.length);
-  Row& back = open_row(row);
-  take_up(back, snapshot);
-  back.tokens = snapshot.tokens;
+  take_up(open_row(row), snapshot, std::move(fresh));
   verify();
 }
 
 int64_t Session::fork(int64_t row) {
-  this->row(row);  // one that is closed must not be the one that is opened
+  Row copy = this->row(row);
   const int64_t made = open();  // may move the rows: look only afterwards
-  const Row& origin = this->row(row);
-  Row& copy = books_.rows[made];
-  memory_.duplicate(origin.slot, copy.slot, origin.length);
-  const int64_t slot = copy.slot;
-  const uint64_t epoch = copy.epoch;
-  copy = origin;
-  copy.slot = slot;
-  copy.epoch = epoch;
+  Row& fresh = books_.rows[made];
+  memory_.duplicate(books_.rows[row].slot, fresh.slot, copy.length);
+  copy.slot = fresh.slot;
+  copy.epoch = fresh.epoch;
+  fresh = std::move(copy);
   verify();
   return made;
 }
@@ -95,6 +103,7 @@ int64_t Session::fork(int64_t row) {
 void Session::rewind(int64_t row, int64_t count, std::span<const Snapshot* const> snapshots,
                      const Between& between) {
   const std::vector<int64_t> wanted = tokens_until(row, count);
+  for (const Snapshot* some : snapshots) check_fits(*some);
   if (wanted.size() == this->row(row).tokens.size()) return;
   if (count == 0) return clear(row);
   std::shared_ptr<const Snapshot> kept;
@@ -106,10 +115,15 @@ void Session::rewind(int64_t row, int64_t count, std::span<const Snapshot* const
   }
   if (from == nullptr) {
     throw InputError("row " + std::to_string(row) + " cannot be wound back to " +
-                     std::to_string(count) + " tokens: no snapshot was taken of these or fewer of "
-                     "them; clear the row and give it its tokens again");
+                     std::to_string(count) + " tokens: no snapshot was taken of these or fewer " +
+                     "of them; clear the row and give it its tokens again");
   }
-  check_fits(*from);
+  replay(row, *from, std::span(wanted).subspan(from->length), between);
+}
+
+// Makes `row` what `from` and the tokens `rest` after it are.
+void Session::replay(int64_t row, const Snapshot& from, std::span<const int64_t> rest,
+                     const Between& between) {
   const size_t rows_before = books_.rows.size();
   const int64_t made = open();  // so that a step that fails leaves the row as it was
   const auto end = [&] {  // as if it had never been there
@@ -117,10 +131,11 @@ void Session::rewind(int64_t row, int64_t count, std::span<const Snapshot* const
     books_.rows.resize(rows_before);
   };
   try {
-    reserve(from->length);
-    take_up(open_row(made), *from);
-    const RowTokens rest{made, {wanted.begin() + from->length, wanted.end()}};
-    prefill(std::span(&rest, 1), 0, Which::last, between);
+    Row fresh = row_of(from, from.length);
+    reserve(from.length);
+    take_up(open_row(made), from, std::move(fresh));
+    const RowTokens given{made, {rest.begin(), rest.end()}};
+    prefill(std::span(&given, 1), 0, Which::last, between);
   } catch (...) {
     end();
     throw;
@@ -128,7 +143,8 @@ void Session::rewind(int64_t row, int64_t count, std::span<const Snapshot* const
   Row &old = books_.rows[row], &fresh = books_.rows[made];
   std::swap(old, fresh);
   std::swap(books_.row_of_slot[old.slot], books_.row_of_slot[fresh.slot]);
-  old.epoch = fresh.epoch + 1;
+  std::swap(old.epoch, fresh.epoch);  // which belong to the numbers
+  ++old.epoch;
   end();
 }
 
@@ -142,15 +158,13 @@ std::vector<int64_t> Session::tokens_until(int64_t row, int64_t count) const {
   return {tokens.begin(), tokens.begin() + count};
 }
 
-// Lets an empty row, for whose tokens there is room, begin where another with the same first tokens
-// was set aside. Returns how many those are.
-int64_t Session::adopt_prefix(Row& row, std::span<const int64_t> tokens) {
-  const auto found = prefixes_->find(engine_->manifest().identity, tokens);
-  if (found == nullptr) return 0;
-  const uint64_t epoch = row.epoch;
-  take_up(row, *found);
-  row.epoch = epoch;  // the row has only grown
-  return found->length;
+// What an empty row, given `tokens`, may begin with: the longest kept beginning of these.
+std::optional<Session::Start> Session::start_of(std::span<const int64_t> tokens) const {
+  if (prefixes_ == nullptr || tokens.empty()) return {};
+  const auto found = prefixes_->start_of(engine_->manifest().identity, tokens);
+  if (found == nullptr) return {};
+  const int64_t more = static_cast<int64_t>(tokens.size()) - found->length;
+  return Start{found, row_of(*found, found->length, more)};
 }
 
 // Sets a row aside whose prompt was read to its end, if somebody wants it.
@@ -158,6 +172,7 @@ void Session::keep_prefix(int64_t row) {
   Row& read = books_.rows[row];
   const int64_t fresh = std::exchange(read.prompt, 0);
   if (prefixes_ == nullptr || fresh < prefixes_->least()) return;
+  if (prefixes_->renew(engine_->manifest().identity, read.tokens)) return;
   size_t bytes = read.tokens.size() * sizeof(int64_t) +
                  static_cast<size_t>(engine_->manifest().vocab_size) * sizeof(float);
   for (size_t t = 0; t < memory_.layout().size(); ++t) bytes += memory_.packed_bytes(t, read.length);

@@ -35,7 +35,7 @@ int64_t Session::step_width(std::span<const int64_t> rows) const {
   int64_t most = limits_.most_tokens;
   if (engine_->holds_scores()) {
     int64_t longest = 0;
-    for (const int64_t i : rows) longest = std::max(longest, books_.rows[i].length);
+    for (const int64_t i : rows) longest = std::max(longest, row(i).length);
     most = std::min(most, limits_.score_cells / (longest + limits_.largest));
   }
   const int64_t each = most / std::max<int64_t>(rows.size(), 1);
@@ -134,7 +134,9 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
     try {
       run_.run(plan, block->data.get(), observer_.get());
     } catch (...) {
-      for (const RowWork& row : plan.rows) memory_.trim(row.slot, row.past);
+      for (size_t done = 0; done <= i; ++done) {
+        for (const RowWork& row : plans_[done].rows) memory_.trim(row.slot, row.past);
+      }
       throw;
     }
     const float* next = block->data.get();

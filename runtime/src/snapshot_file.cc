@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
+#include <cstdlib>  // mkstemp
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -25,7 +25,7 @@ namespace {
 
 constexpr char kFormat[] = "deltaport-snapshot-1";
 constexpr char kTokens[] = "tokens", kLogits[] = "logits", kState[] = "state.";
-constexpr uint64_t kHeaderLimit = uint64_t{16} << 20;  // far above that of any real snapshot
+constexpr uint64_t kHeaderLimit = uint64_t{1} << 20;  // far above that of any real snapshot
 
 const char* safetensors_name(ElementType type) {
   switch (type) {
@@ -227,6 +227,10 @@ class SnapshotReader {
            std::to_string(manifest_.max_positions) + "; save it again");
     }
     const bool has_logits = header_.tensors.contains(kLogits);
+    if (has_logits && length != count) {
+      fail("has logits, though the state has seen " + std::to_string(length) + " of " +
+           std::to_string(count) + " tokens; save it again");
+    }
     const int64_t logits = has_logits ? manifest_.vocab_size : 0;
     check_tensors(tensors_of(manifest_.state, count, length, logits));
     snapshot.length = length;

@@ -9,6 +9,7 @@ namespace deltaport {
 namespace {
 
 constexpr char kMetadata[] = "__metadata__";
+constexpr size_t kMostDims = 8;
 
 std::string json_text(std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";
@@ -51,11 +52,11 @@ std::vector<int64_t> read_numbers(const Json* found, const std::string& name) {
   std::vector<int64_t> numbers;
   for (size_t i = 0; items != nullptr && i < items->size(); ++i) {
     const auto* number = std::get_if<int64_t>(&(*items)[i].value);
-    if (number == nullptr || *number < 0) break;
+    if (number == nullptr || *number < 0 || i == kMostDims) break;
     numbers.push_back(*number);
   }
   if (items == nullptr || numbers.size() != items->size()) {
-    throw std::runtime_error(quote(name, 80) + " has a shape or offsets that are no numbers");
+    throw std::runtime_error(quote(name, 80) + " has a shape or offsets that are no short list of numbers");
   }
   return numbers;
 }

@@ -204,7 +204,7 @@ void StateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* 
               tensor.geometry.planes, bytes);
 }
 
-size_t StateMemory::slot_bytes(int64_t, int64_t used) const {
+size_t StateMemory::slot_bytes(int64_t used) const {
   const size_t page = page_size();
   size_t all = 0;
   for (const TensorMemory& tensor : impl_->tensors) {

@@ -46,7 +46,7 @@ class StateMemory {
   void unify(int64_t first, int64_t count, std::span<const int64_t> used);
   // Whether slot's current buffer is the second one: part of what names a window.
   bool parity(int64_t slot) const;
-  // A step that wrote `columns[i]` columns of slot first + i (in all, not only the new ones) is done.
+  // A step that wrote `count` slots from `first` on is done.
   void commit(int64_t first, int64_t count);
 
   // Exchanges two slots; used columns of each.
@@ -63,8 +63,8 @@ class StateMemory {
   void pack(size_t t, int64_t slot, int64_t used, std::byte* out) const;
   void unpack(size_t t, int64_t slot, int64_t used, const std::byte* in);
 
-  // Bytes of state slot commits with `used` columns, in whole pages where it has pages of its own.
-  size_t slot_bytes(int64_t slot, int64_t used) const;
+  // Bytes of state a slot commits with `used` columns, in whole pages where it has pages of its own.
+  size_t slot_bytes(int64_t used) const;
   // Bytes of all buffers that the system holds in memory now, as it says itself (mincore).
   size_t resident_bytes() const;
 

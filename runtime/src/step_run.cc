@@ -147,11 +147,12 @@ void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits,
     ort::TensorType type = ort::kUndefined;
     ort.check(api.tensor_data(value, &data));
     ort.check(api.tensor_info(value, &info));
+    const auto release = [&](ort::TensorInfo* held) { api.release_tensor_info(held); };
+    const std::unique_ptr<ort::TensorInfo, decltype(release)> owned(info, release);
     ort.check(api.element_type(info, &type));
     ort.check(api.rank(info, &rank));
     std::vector<int64_t> shape(rank);
     ort.check(api.dimensions(info, shape.data(), rank));
-    api.release_tensor_info(info);
     const size_t item = type == ort::kFloat32 ? 4 : 2;
     taps.push_back(
         {engine_.taps()[i], static_cast<const std::byte*>(data), std::move(shape), item});

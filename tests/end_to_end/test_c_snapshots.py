@@ -22,13 +22,14 @@ from tests.runtime.toy_engine import toy_logits, write_toy
 PROMPT = [3, 1, 4, 1, 5]
 
 
-class Usage(ctypes.Structure):
-    _fields_ = (
-        ("bytes", ctypes.c_size_t),
-        ("prompts", ctypes.c_int64),
-        ("hits", ctypes.c_int64),
-        ("misses", ctypes.c_int64),
-    )
+def usage_of(library: ctypes.CDLL, cache: ctypes.c_void_p) -> tuple[int, int, int, int]:
+    """Bytes, prompts, hits, misses."""
+    size, counts = ctypes.c_size_t(), [ctypes.c_int64() for _ in range(3)]
+    places = [ctypes.byref(place) for place in (size, *counts)]
+    assert library.deltaport_prefix_cache_usage(cache, *places) == OK
+    assert library.deltaport_prefix_cache_usage(cache, *[None] * 4) == OK
+    prompts, hits, misses = (count.value for count in counts)
+    return size.value, prompts, hits, misses
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_a_row_is_wound_back(library: ctypes.CDLL, session: ctypes.c_void_p) -> 
 
 
 def test_prompts_that_begin_alike(library: ctypes.CDLL, toy: Path) -> None:
-    cache, usage = ctypes.c_void_p(), Usage()
+    cache = ctypes.c_void_p()
     make = library.deltaport_prefix_cache_new
     assert make(ctypes.c_size_t(1 << 20), ctypes.c_int64(-1), ctypes.byref(cache)) == INPUT
     assert make(ctypes.c_size_t(1 << 20), ctypes.c_int64(3), ctypes.byref(cache)) == OK
@@ -114,14 +115,12 @@ def test_prompts_that_begin_alike(library: ctypes.CDLL, toy: Path) -> None:
         assert library.deltaport_session_use_prefixes(session, cache) == OK
         assert prefill(library, session, (0, prompt)) == (OK, [*toy_logits(prompt)[-1]])
         assert library.deltaport_session_close(session) == OK
-    assert library.deltaport_prefix_cache_usage(cache, ctypes.byref(usage)) == OK
-    assert (usage.prompts, usage.hits, usage.misses) == (1, 2, 1)
-    assert usage.bytes > 0
+    size, *counts = usage_of(library, cache)
+    assert (size > 0, *counts) == (True, 1, 2, 1)
     session = open_session(library, toy, 1, 40)
     assert library.deltaport_session_use_prefixes(session, cache) == OK
     assert library.deltaport_session_use_prefixes(session, None) == OK
     assert prefill(library, session, (0, PROMPT))[0] == OK
     assert library.deltaport_prefix_cache_clear(cache) == OK
-    assert library.deltaport_prefix_cache_usage(cache, ctypes.byref(usage)) == OK
-    assert (usage.bytes, usage.prompts, usage.hits) == (0, 0, 2)
+    assert usage_of(library, cache) == (0, 0, 2, 1)
     assert library.deltaport_prefix_cache_free(cache) == OK

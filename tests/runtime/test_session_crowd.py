@@ -70,7 +70,8 @@ class Crowd:
     def open(self) -> None:
         self.opened += 1
         stem = self.random.choice(self.stems)
-        self.start(self.session.open_row(), stem + self.tokens(len(stem)))
+        more = self.tokens(len(stem)) if self.random.random() < 0.5 else []
+        self.start(self.session.open_row(), stem + more)
 
     def step(self) -> None:
         for _ in range(self.random.randint(1, 4)):

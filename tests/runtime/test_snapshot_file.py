@@ -139,6 +139,8 @@ FORGED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
         r"'F32' \[1, 4, 1\], expected 'F32' \[1, 5, 1\]",
     ),
     "a type": ({}, {"logits": np.zeros(3, np.float64)}, "'logits' is 'F64'"),
+    "logits of a token not seen": ({"length": "4"}, {}, "has logits, though the state has seen 4"),
+    "far too many dimensions": ({}, {"logits": np.zeros([0] * 30, np.float32)}, "no short list"),
     "the format": ({"format": "deltaport-snapshot-9"}, {}, "expected deltaport-snapshot-1"),
 }
 

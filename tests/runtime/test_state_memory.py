@@ -305,11 +305,11 @@ def test_exchanges_do_not_fill_the_table_of_mappings() -> None:
 def test_bytes_of_a_slot() -> None:
     in_pages = cache("float16", 2, "capacity", 256)  # 512 bytes a column
     memory = memory_of(recurrent(5), in_pages, capacity=64)
-    assert memory.slot_bytes(0, 0) == 2 * 20
-    assert memory.slot_bytes(0, 1) == memory.slot_bytes(0, 8) == 2 * 20 + 2 * PAGE
-    assert memory.slot_bytes(0, 9) == 2 * 20 + 2 * 2 * PAGE
+    assert memory.slot_bytes(0) == 2 * 20
+    assert memory.slot_bytes(1) == memory.slot_bytes(8) == 2 * 20 + 2 * PAGE
+    assert memory.slot_bytes(9) == 2 * 20 + 2 * 2 * PAGE
     unrounded = memory_of(cache("float32", 3, "capacity", in_place=False), capacity=64)
-    assert unrounded.slot_bytes(0, 7) == 2 * 3 * 7 * 4
+    assert unrounded.slot_bytes(7) == 2 * 3 * 7 * 4
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ constexpr int64_t kFewTokens = 32;
 constexpr int64_t kGroupTokens = 4;
 
 template <int M, class Element, class Put>
-inline void group_times_rows(int64_t width, const float* x, int64_t x_stride,
-                                  const Element* w, int64_t rows, Put put) {
+inline void group_times_rows(int64_t width, const float* x, int64_t x_stride, const Element* w,
+                             int64_t rows, Put put) {
   // Each row of a tile comes from a stretch of rows of its own, which it reads from end to end: the
   // processor then sees it coming. Neighbouring rows, which may share a page, it takes for one
   // stream that jumps back and forth, and memory comes half as fast.

@@ -11,7 +11,8 @@
  *
  * Threads. An engine, a snapshot and a prefix cache may be used from any number of threads at once. A session, with
  * its generations, is for one thread at a time, but for deltaport_session_cancel. Different
- * sessions never wait for each other but for the compute threads of their engine.
+ * sessions never wait for each other but for the compute threads of their engine and, for moments, a
+ * prefix cache that they share.
  *
  * Versions. Within DELTAPORT_API_VERSION functions and fields are only ever added, fields at the
  * end of structs that begin with struct_size. The library's SOVERSION is this number.
@@ -76,6 +77,7 @@ typedef struct deltaport_engine_options {
   int32_t threads;   /* compute threads; 0: one per core */
   int32_t device;    /* a deltaport_device */
   int32_t checksums; /* read every file once and compare it with the manifest; 0: do not */
+  int32_t reserved;  /* 0: fills the struct, so that the next field makes it larger */
 } deltaport_engine_options;
 
 /* Fills in the defaults. `struct_size`: sizeof(deltaport_engine_options) as the caller knows it. */
@@ -143,7 +145,7 @@ typedef struct deltaport_row_tokens {
  * `logits` gets [count, vocab_size], in the order of `given`, after each row's last token; what
  * belongs to rows given no token is left as it is. It may be NULL; `logits_capacity` is its size in
  * floats. Where a step fails or is cancelled, what earlier steps have run stays, and tokens not run
- * are taken back. */
+ * are taken back: all of them, if it was the first. */
 DELTAPORT_API deltaport_status deltaport_session_prefill(deltaport_session* session,
                                                          const deltaport_row_tokens* given,
                                                          size_t count, float* logits,
@@ -174,7 +176,7 @@ DELTAPORT_API deltaport_status deltaport_session_snapshot(const deltaport_sessio
 DELTAPORT_API deltaport_status deltaport_session_restore(deltaport_session* session, int64_t row,
                                                          const deltaport_snapshot* snapshot);
 
-/* Makes `row` a sequence of its first `count` tokens: the state of that of `snapshots`, or of the
+/* Makes `row` a sequence of its first `count` tokens, if it has more: the state of that of `snapshots`, or of the
  * session's prefix cache, which was taken of most of them, and the tokens after it run again.
  * `snapshots` may be NULL where `snapshot_count` is 0. DELTAPORT_INPUT where there is none, and for
  * snapshots of another engine. After any failure the row is as it was. */
@@ -197,13 +199,6 @@ DELTAPORT_API deltaport_status deltaport_snapshot_free(deltaport_snapshot* snaps
 
 /* ---- Prompts that begin alike ---- */
 
-typedef struct deltaport_prefix_usage {
-  size_t bytes;    /* held now */
-  int64_t prompts; /* held now */
-  int64_t hits;    /* prompts so far that began where an earlier one was set aside */
-  int64_t misses;
-} deltaport_prefix_usage;
-
 /* Holds `budget` bytes at most; what was not of use for longest is dropped for others. A prompt is
  * kept if `min_tokens` of its tokens at least had to be run; 0: the default, 64. */
 DELTAPORT_API deltaport_status deltaport_prefix_cache_new(size_t budget, int64_t min_tokens,
@@ -215,8 +210,11 @@ DELTAPORT_API deltaport_status deltaport_prefix_cache_free(deltaport_prefix_cach
 /* Drops everything. */
 DELTAPORT_API deltaport_status deltaport_prefix_cache_clear(deltaport_prefix_cache* cache);
 
+/* Bytes and prompts that are held now, and how many prompts so far began where an earlier one was
+ * set aside, or did not. Any of them may be NULL, for what is of no interest. */
 DELTAPORT_API deltaport_status deltaport_prefix_cache_usage(const deltaport_prefix_cache* cache,
-                                                            deltaport_prefix_usage* usage);
+                                                            size_t* bytes, int64_t* prompts,
+                                                            int64_t* hits, int64_t* misses);
 
 /* From now on prompts that the session has read are kept in `cache`, and prompts of rows without
  * tokens start from the longest one there that they begin with. Any number of sessions, of any

@@ -118,6 +118,11 @@ class Snapshot : public Owned<deltaport_snapshot, deltaport_snapshot_free> {
   void save(const std::string& path) const { check(deltaport_snapshot_save(get(), path.c_str())); }
 };
 
+struct PrefixUsage {
+  size_t bytes;
+  int64_t prompts, hits, misses;
+};
+
 class PrefixCache : public Owned<deltaport_prefix_cache, deltaport_prefix_cache_free> {
  public:
   // min_tokens 0: the default.
@@ -125,8 +130,11 @@ class PrefixCache : public Owned<deltaport_prefix_cache, deltaport_prefix_cache_
       : Owned(made_by<deltaport_prefix_cache*>(deltaport_prefix_cache_new, budget, min_tokens)) {}
 
   void clear() { check(deltaport_prefix_cache_clear(get())); }
-  deltaport_prefix_usage usage() const {
-    return made_by<deltaport_prefix_usage>(deltaport_prefix_cache_usage, get());
+  PrefixUsage usage() const {
+    PrefixUsage found;
+    check(deltaport_prefix_cache_usage(get(), &found.bytes, &found.prompts, &found.hits,
+                                       &found.misses));
+    return found;
   }
 };
 
@@ -170,16 +178,19 @@ class Session : public Owned<deltaport_session, deltaport_session_close> {
   void restore(int64_t row, const Snapshot& snapshot) {
     check(deltaport_session_restore(get(), row, snapshot.get()));
   }
-  void rewind(int64_t row, int64_t count, std::span<const deltaport_snapshot* const> snapshots = {}) {
+  void rewind(int64_t row, int64_t count,
+              std::span<const deltaport_snapshot* const> snapshots = {}) {
     check(deltaport_session_rewind(get(), row, count, snapshots.data(), snapshots.size()));
   }
-  void rewind(int64_t row, int64_t count, const Snapshot& snapshot) {
-    const deltaport_snapshot* const given = snapshot.get();
-    rewind(row, count, std::span(&given, 1));
+  void rewind(int64_t row, int64_t count, std::span<const Snapshot> snapshots) {
+    std::vector<const deltaport_snapshot*> given;
+    for (const Snapshot& snapshot : snapshots) given.push_back(snapshot.get());
+    rewind(row, count, given);
   }
   void use_prefixes(PrefixCache& cache) {
     check(deltaport_session_use_prefixes(get(), cache.get()));
   }
+  void use_no_prefixes() { check(deltaport_session_use_prefixes(get(), nullptr)); }
 };
 
 class Generation : public Owned<deltaport_generation, deltaport_generation_free> {
@@ -200,9 +211,10 @@ class Generation : public Owned<deltaport_generation, deltaport_generation_free>
 
   // The new tokens; they are good until the next call.
   std::span<const deltaport_event> step() {
-    events_.resize(live());
+    std::vector<deltaport_event> made(live());
     size_t count = 0;
-    check(deltaport_generation_step(get(), events_.data(), events_.size(), &count));
+    check(deltaport_generation_step(get(), made.data(), made.size(), &count));
+    events_.swap(made);
     return {events_.data(), count};
   }
   // Of event `index` of the last step: the most likely tokens and their log-probabilities.

@@ -17,7 +17,7 @@ using namespace deltaport;
 using namespace deltaport::c_api;
 
 constexpr deltaport_engine_options kDefaults = {
-    sizeof(deltaport_engine_options), nullptr, nullptr, 0, DELTAPORT_DEVICE_AUTO, 1};
+    sizeof(deltaport_engine_options), nullptr, nullptr, 0, DELTAPORT_DEVICE_AUTO, 1, 0};
 
 // More never pays, and thousands take the machine down.
 constexpr unsigned kAlwaysAllowedThreads = 64;

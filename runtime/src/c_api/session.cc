@@ -49,10 +49,8 @@ deltaport_status deltaport_session_close_row(deltaport_session* session, int64_t
 
 deltaport_status deltaport_session_fork(deltaport_session* session, int64_t row, int64_t* made) {
   return guarded([&] {
-    Session& opened = session_of(session);
     int64_t& copy = need(made, "made");
-    opened.row(row);  // refused before a row is opened for the copy
-    copy = opened.fork(row);
+    copy = session_of(session).fork(row);
   });
 }
 

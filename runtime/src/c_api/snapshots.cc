@@ -74,10 +74,14 @@ deltaport_status deltaport_prefix_cache_clear(deltaport_prefix_cache* cache) {
 }
 
 deltaport_status deltaport_prefix_cache_usage(const deltaport_prefix_cache* cache,
-                                              deltaport_prefix_usage* usage) {
+                                              size_t* bytes, int64_t* prompts, int64_t* hits,
+                                              int64_t* misses) {
   return guarded([&] {
     const PrefixCache::Usage found = need(cache, "cache").cache->usage();
-    need(usage, "usage") = {found.bytes, found.entries, found.hits, found.misses};
+    if (bytes != nullptr) *bytes = found.bytes;
+    if (prompts != nullptr) *prompts = found.entries;
+    if (hits != nullptr) *hits = found.hits;
+    if (misses != nullptr) *misses = found.misses;
   });
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -70,11 +69,6 @@ class Manifest:
             }
         )
         return json.dumps(document, indent=2) + "\n"
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of the file's text: equal for engines of the same files, whose snapshots fit."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Manifest:

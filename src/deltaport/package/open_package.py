@@ -11,7 +11,7 @@ from deltaport.errors import EngineError
 
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
-__all__ = ["open_package"]
+__all__ = ["engine_identity", "open_package"]
 
 MANIFEST_LIMIT = 64 << 20
 """Bytes a manifest may have: far above any real one, far below what would hurt to parse."""
@@ -47,6 +47,11 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
     for entry in manifest.files:
         _check_file(root, entry, checksums)
     return manifest
+
+
+def engine_identity(folder: Path) -> str:
+    """SHA-256 of the manifest's file in hex: equal for engines of the same files."""
+    return hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
 def _check_file(root: Path, entry: FileEntry, checksums: bool) -> None:
