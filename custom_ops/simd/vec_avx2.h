@@ -51,8 +51,13 @@ inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline Vec load_partial(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
 inline void store_partial(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }
 inline Vec load_bf16(const BFloat16* p) {
+  // All eight in both halves, as loads can; then one shuffle puts four of them into the upper bytes
+  // of each. Widening and shifting would be two, which compete with the products.
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+  const __m256i places = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
+                                          -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14,
+                                          15);
+  return {_mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bits), places))};
 }
 inline Vec load_fp16(const Float16* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
