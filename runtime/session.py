@@ -245,7 +245,8 @@ class Session:
         A recurrent state cannot be shortened: of ``snapshots``, and of what the session's prefix
         cache holds, the longest that was taken of the row's first tokens is where the row starts
         again; the tokens from there to ``count`` are run once more. Raises ``InputError`` where
-        there is no such snapshot, and for one of another engine. Where this fails or is cancelled, the row is as it was.
+        there is no such snapshot, and for one of another engine. Where this fails or is
+        cancelled, the row is as it was.
         """
         self._check_row(row)
         count = integer("count", count, least=0)

@@ -47,6 +47,9 @@ inline __m256i first(int n) {
 }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+// Past the caches, to an address that is a multiple of a vector's size; others see it after the fence.
+inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+inline void stream_fence() { _mm_sfence(); }
 // The first n lanes, the others 0; memory behind them is not touched.
 inline Vec load_partial(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
 inline void store_partial(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }

@@ -9,6 +9,9 @@ struct Step {
   int64_t key_dim, value_dim;
   const float *q, *k;  // [key_dim], unit vectors, q scaled
   float alpha, beta, qk;
+  // Whether the new state goes past the caches. Nobody reads it before the next token, when all of
+  // the model's weights have gone through them; written the usual way it is read from memory first.
+  bool streams;
 };
 
 // Columns [0, N vectors) of the state of one head. With S the state and p = alpha k^T S:
@@ -42,7 +45,12 @@ inline void step_columns(const Step& step, const float* v, const float* state, f
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) {
       const int64_t at = i * step.value_dim + j * W;
-      store_n(new_state + at, fmadd(k, u[j], alpha * load_n(state + at, width(j))), width(j));
+      const Vec updated = fmadd(k, u[j], alpha * load_n(state + at, width(j)));
+      if (step.streams) {
+        stream(new_state + at, updated);
+      } else {
+        store_n(new_state + at, updated, width(j));
+      }
     }
   }
 }
@@ -77,6 +85,9 @@ inline void run_step(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, int
     products = fmadd(q_part, k_part, products);
   });
   const float qk = sum(products);
+  const bool is_aligned = args.value_dim % Vec::width == 0 &&
+                          reinterpret_cast<uintptr_t>(args.new_state) % sizeof(Vec) == 0;
+  const bool streams = args.tokens == 1 && args.new_state != args.state && is_aligned;
   for (int64_t r = 0; r < args.group(); ++r) {
     const int64_t head = key_head * args.group() + r;
     float log_decay, beta, alpha;
@@ -84,11 +95,12 @@ inline void run_step(const GatedDeltaRuleArgs& args, int64_t row, int64_t t, int
     store_partial(&alpha, exp(Vec::all(log_decay)), 1);
     const int64_t size = args.key_dim * args.value_dim;
     const int64_t at = (row * args.tokens + t) * args.value_width() + head * args.value_dim;
-    step_head({args.key_dim, args.value_dim, q, k, alpha, beta, qk}, token.v + r * args.value_dim,
-              state + head * size, args.o + at,
+    const Step step = {args.key_dim, args.value_dim, q, k, alpha, beta, qk, streams};
+    step_head(step, token.v + r * args.value_dim, state + head * size, args.o + at,
               args.new_state + (row * args.value_heads + head) * size);
     if (args.norm != nullptr) norm_and_gate(args, args.z + at, args.o + at);
   }
+  if (streams) stream_fence();
 }
 
 }  // namespace deltaport::DELTAPORT_ISA
