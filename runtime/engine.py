@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -132,7 +133,7 @@ def open_decoder(
             eos_token_ids=list(manifest.eos_token_ids),
             op_library_version=manifest.op_library_version,
             state=[_row(tensor) for tensor in manifest.state],
-            identity=engine_identity(folder),
+            identity=engine_identity(folder) if graph is None else sha256(graph).hexdigest(),
         ),
         path=str(folder / manifest.decoder),
         graph=graph,
