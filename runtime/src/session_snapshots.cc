@@ -42,10 +42,9 @@ void Session::check_fits(const Snapshot& snapshot) const {
 
 namespace {
 
-// A row as a snapshot has it, with the first `count` of its tokens and room for `more`.
-Row row_of(const Snapshot& snapshot, int64_t count, int64_t more = 0) {
+// A row as a snapshot has it, with the first `count` of its tokens.
+Row row_of(const Snapshot& snapshot, int64_t count) {
   Row row;
-  row.tokens.reserve(static_cast<size_t>(count + more));
   row.tokens.assign(snapshot.tokens.begin(), snapshot.tokens.begin() + count);
   row.length = snapshot.length;
   if (snapshot.logits.empty()) return row;
@@ -163,8 +162,7 @@ std::optional<Session::Start> Session::start_of(std::span<const int64_t> tokens)
   if (prefixes_ == nullptr || tokens.empty()) return {};
   const auto found = prefixes_->start_of(engine_->manifest().identity, tokens);
   if (found == nullptr) return {};
-  const int64_t more = static_cast<int64_t>(tokens.size()) - found->length;
-  return Start{found, row_of(*found, found->length, more)};
+  return Start{found, row_of(*found, found->length)};
 }
 
 // Sets a row aside whose prompt was read to its end, if somebody wants it.

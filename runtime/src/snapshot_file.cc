@@ -1,20 +1,15 @@
 #include "snapshot_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <cstdlib>  // mkstemp
 #include <fstream>
 #include <system_error>
 #include <utility>
 
 #include "errors.h"
 #include "json.h"
+#include "new_file.h"
 #include "snapshot_header.h"
 
 namespace deltaport {
@@ -88,50 +83,6 @@ std::string checksum_of(const SnapshotHeader& header, const std::map<std::string
   }
   return digest.finish();
 }
-
-// A file beside the one that is to be written, for its owner alone to read: it holds what somebody
-// said. Gone unless it was put in its place.
-class NewFile {
- public:
-  explicit NewFile(const fs::path& target)
-      : target_(target), path_((target.parent_path() / ("." + target.filename().string())).string()) {
-    path_ += ".XXXXXX";
-    descriptor_ = ::mkstemp(path_.data());
-    if (descriptor_ < 0) fail();
-  }
-  ~NewFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-
-  void write(const void* data, size_t size) {
-    const char* next = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t written = ::write(descriptor_, next, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail();
-      next += written;
-      size -= static_cast<size_t>(written);
-    }
-  }
-
-  void put_in_place() {
-    if (::fsync(descriptor_) != 0) fail();
-    if (::close(std::exchange(descriptor_, -1)) != 0) fail();
-    if (::rename(path_.c_str(), target_.c_str()) != 0) fail();
-    path_.clear();
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    throw OutputError(target_.string() +
-                      ": cannot be written: " + std::generic_category().message(errno));
-  }
-
-  fs::path target_;
-  std::string path_;
-  int descriptor_ = -1;
-};
 
 // A snapshot's file, read with distrust.
 class SnapshotReader {

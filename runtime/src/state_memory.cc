@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "errors.h"
+#include "shared_caches.h"
 #include "tensor_memory.h"
 
 namespace deltaport {
@@ -16,6 +17,8 @@ namespace {
 // Rows that are moved end up as one record each in the system's tables. Linux allows a process
 // 65530 by default; beyond this share of them rows are copied.
 constexpr int64_t kMostMoved = 16384;
+// Of rows that share pages, likewise.
+constexpr int64_t kMostShared = 16384;
 
 }  // namespace
 
@@ -25,12 +28,20 @@ struct StateMemory::Impl {
   int64_t capacity;
   std::vector<TensorMemory> tensors;
   std::vector<bool> parity;
+  std::vector<CacheMapping> mappings;
   VirtualRegion scratch;  // a row of any tensor whose pages can be moved
 
   Impl(StateLayout given, int64_t slots, int64_t capacity);
   std::byte* current(const TensorMemory& tensor, int64_t slot) const {
     return tensor.row(tensor.current(parity[slot]), slot);
   }
+  MovedRow moved(const TensorMemory& tensor, int buffer, int64_t slot, int64_t used) const {
+    return {tensor.row(buffer, slot), used, tensor.shares_pages() ? mappings[slot].columns : 0};
+  }
+  // Gives the slot caches with pages of its own, which read as zero.
+  void renew(int64_t slot);
+  // Lets `to` have the columns of `from`, as many as it returns, by mapping.
+  int64_t share(int64_t from, int64_t to, int64_t used);
   // Moves slot's state to the other buffers.
   void change_buffers(int64_t slot, int64_t used);
   // Takes the state of all slots over from memory of the same layout and no more room.
@@ -63,6 +74,7 @@ StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
   }
   try {
     parity.resize(static_cast<size_t>(slots), false);
+    mappings.resize(static_cast<size_t>(slots));
   } catch (const std::exception&) {  // too long, or out of memory
     throw CapacityError("no memory for " + std::to_string(slots) + " sequences; use fewer");
   }
@@ -71,13 +83,19 @@ StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
 void StateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
   for (const TensorMemory& tensor : tensors) {
     if (tensor.geometry.buffers == 1) continue;
-    tensor.move_row(current(tensor, slot), tensor.row(tensor.current(!parity[slot]), slot), used);
+    tensor.move_row({current(tensor, slot), used},
+                    tensor.row(tensor.current(!parity[slot]), slot));
   }
   parity[slot] = !parity[slot];
 }
 
 void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
   std::copy(old.parity.begin(), old.parity.end(), parity.begin());
+  // Mappings are the same only where the same caches can be mapped.
+  const bool same = capacity == old.capacity &&
+                    std::ranges::equal(tensors, old.tensors, {}, &TensorMemory::shares_pages,
+                                       &TensorMemory::shares_pages);
+  if (same) std::ranges::copy(old.mappings, mappings.begin());
   for (size_t t = 0; t < tensors.size(); ++t) {
     TensorMemory& from = old.tensors[t];
     TensorMemory& to = tensors[t];
@@ -87,17 +105,41 @@ void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
       continue;
     }
     for (int64_t slot = 0; slot < old.slots; ++slot) {
-      std::byte* const source = old.current(from, slot);
       std::byte* const target = current(to, slot);
-      if (from.moves_pages && from.geometry == to.geometry) {
-        from.move_row(source, target, used[slot]);
+      if (from.moves_pages && from.geometry == to.geometry && (same || old.mappings[slot].plain)) {
+        from.move_row(old.moved(from, from.current(parity[slot]), slot, used[slot]), target);
       } else {
-        copy_planes(source, from.geometry.plane_bytes(), target, to.geometry.plane_bytes(),
+        copy_planes(old.current(from, slot), from.geometry.plane_bytes(), target, to.geometry.plane_bytes(),
                     to.geometry.planes, to.geometry.used_plane_bytes(used[slot]));
       }
     }
     from.buffers = {};
   }
+}
+
+void StateMemory::Impl::renew(int64_t slot) {
+  // Where that fails the old pages are there still, and so is what has to be known of them.
+  if (!mappings[slot].plain && renew_caches(tensors, slot)) mappings[slot] = {};
+}
+
+int64_t StateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
+  const int64_t sharing =
+      std::ranges::count_if(mappings, [](const CacheMapping& mapping) { return !mapping.plain; });
+  if (shared_bytes(tensors, used) < kWorthSharing ||
+      sharing + 2 > kMostShared / shared_ranges(tensors)) {
+    return 0;
+  }
+  CacheMapping& origin = mappings[from];
+  if (origin.pages == nullptr || used - origin.columns > used / 4) {
+    const CacheMapping fresh{store_columns(tensors, from, used), used, false};
+    if (fresh.pages == nullptr) return 0;
+    origin = fresh;
+    map_columns(tensors, from, fresh);  // they are the same where that fails
+  }
+  mappings[to] = origin;
+  if (map_columns(tensors, to, origin)) return origin.columns;
+  mappings[to].pages = nullptr;
+  return 0;
 }
 
 StateMemory::StateMemory(StateLayout layout, int64_t slots, int64_t capacity)
@@ -147,21 +189,28 @@ void StateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b)
   for (const TensorMemory& tensor : impl_->tensors) {
     const int buffer_a = tensor.current(parity_a), buffer_b = tensor.current(parity_b);
     if (buffer_a == buffer_b) {
-      tensor.exchange_rows(tensor.row(buffer_a, a), tensor.row(buffer_b, b), used_a, used_b,
-                           impl_->scratch.data());
+      tensor.exchange_rows(impl_->moved(tensor, buffer_a, a, used_a),
+                           impl_->moved(tensor, buffer_b, b, used_b), impl_->scratch.data());
     } else {
       // Each moves to where the other has nothing that counts.
-      tensor.move_row(tensor.row(buffer_a, a), tensor.row(buffer_a, b), used_a);
-      tensor.move_row(tensor.row(buffer_b, b), tensor.row(buffer_b, a), used_b);
+      tensor.move_row({tensor.row(buffer_a, a), used_a}, tensor.row(buffer_a, b));
+      tensor.move_row({tensor.row(buffer_b, b), used_b}, tensor.row(buffer_b, a));
     }
     // The one that has fewer columns now holds no more pages than it did where it was.
     if (tensor.geometry.is_cache) tensor.discard_columns(used_a > used_b ? a : b, shorter, longer);
   }
   impl_->parity[a] = parity_b;
   impl_->parity[b] = parity_a;
+  CacheMapping &mapping_a = impl_->mappings[a], &mapping_b = impl_->mappings[b];
+  std::swap(mapping_a, mapping_b);
+  // Where pages could not be moved, those mapped from elsewhere are where they were.
+  mapping_a.plain = mapping_b.plain = mapping_a.plain && mapping_b.plain;
+  if (used_b == 0) impl_->renew(a);
+  if (used_a == 0) impl_->renew(b);
 }
 
 void StateMemory::clear(int64_t slot) {
+  impl_->renew(slot);
   for (const TensorMemory& tensor : impl_->tensors) {
     const size_t bytes = tensor.geometry.row_bytes();
     for (int buffer = 0; buffer < tensor.geometry.buffers; ++buffer) {
@@ -172,6 +221,8 @@ void StateMemory::clear(int64_t slot) {
 }
 
 void StateMemory::trim(int64_t slot, int64_t used) {
+  // Others may come after them.
+  if (used < impl_->mappings[slot].columns) impl_->mappings[slot].pages = nullptr;
   for (const TensorMemory& tensor : impl_->tensors) {
     if (tensor.geometry.is_cache) tensor.discard_columns(slot, used, impl_->capacity);
   }
@@ -179,10 +230,13 @@ void StateMemory::trim(int64_t slot, int64_t used) {
 
 void StateMemory::duplicate(int64_t from, int64_t to, int64_t used) {
   impl_->parity[to] = impl_->parity[from];
+  const int64_t shared = impl_->share(from, to, used);
   for (const TensorMemory& tensor : impl_->tensors) {
     const Geometry& geometry = tensor.geometry;
-    copy_planes(impl_->current(tensor, from), geometry.plane_bytes(), impl_->current(tensor, to),
-                geometry.plane_bytes(), geometry.planes, geometry.used_plane_bytes(used));
+    const size_t done = tensor.shares_pages() ? geometry.used_plane_bytes(shared) : 0;
+    copy_planes(impl_->current(tensor, from) + done, geometry.plane_bytes(),
+                impl_->current(tensor, to) + done, geometry.plane_bytes(), geometry.planes,
+                geometry.used_plane_bytes(used) - done);
   }
 }
 
@@ -200,6 +254,7 @@ void StateMemory::pack(size_t t, int64_t slot, int64_t used, std::byte* out) con
 void StateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* in) {
   const TensorMemory& tensor = impl_->tensors[t];
   const size_t bytes = tensor.geometry.used_plane_bytes(used);
+  impl_->mappings[slot].pages = nullptr;
   copy_planes(in, bytes, impl_->current(tensor, slot), tensor.geometry.plane_bytes(),
               tensor.geometry.planes, bytes);
 }

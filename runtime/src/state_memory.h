@@ -55,7 +55,8 @@ class StateMemory {
   void clear(int64_t slot);
   // Gives back whole pages of caches that hold nothing but columns from `used` on.
   void trim(int64_t slot, int64_t used);
-  // Copies `from`, whose caches have `used` columns, over `to`, which is clear.
+  // Copies `from`, whose caches have `used` columns, over `to`, which is clear. Where the system can
+  // and it is worth it, both have the pages of caches in common, and copy those that they write.
   void duplicate(int64_t from, int64_t to, int64_t used);
 
   // The part of tensor `t` that belongs to a slot, caches cut to `used` columns, dense.
@@ -64,6 +65,7 @@ class StateMemory {
   void unpack(size_t t, int64_t slot, int64_t used, const std::byte* in);
 
   // Bytes of state a slot commits with `used` columns, in whole pages where it has pages of its own.
+  // Pages in common count for each.
   size_t slot_bytes(int64_t used) const;
   // Bytes of all buffers that the system holds in memory now, as it says itself (mincore).
   size_t resident_bytes() const;

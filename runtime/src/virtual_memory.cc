@@ -23,9 +23,17 @@ using ResidentFlag = char;
 #endif
 
 // Without MAP_NORESERVE a system may count reserved pages as if they were used.
-void* map_pages(void* where, size_t bytes, int flags) {
-  return mmap(where, bytes, PROT_READ | PROT_WRITE,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+void* map_pages(void* where, size_t bytes, int flags, int file = -1, size_t at = 0) {
+  if (file < 0) flags |= MAP_ANONYMOUS;
+  return mmap(where, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | flags, file,
+              static_cast<off_t>(at));
+}
+
+// The system may have unmapped pages before it failed to put others there. A hole would let a later
+// step crash.
+void fill_hole(std::byte* begin, size_t bytes) {
+  const bool hole = msync(begin, bytes, MS_ASYNC) != 0 && errno == ENOMEM;
+  if (hole && map_pages(begin, bytes, MAP_FIXED) == MAP_FAILED) std::abort();
 }
 
 bool give_back(std::byte* begin, size_t bytes) {
@@ -58,10 +66,14 @@ size_t page_size() {
   return size;
 }
 
-VirtualRegion::VirtualRegion(size_t bytes) {
+size_t whole_pages(size_t bytes) {
   const size_t page = page_size();
+  return (bytes + page - 1) / page * page;
+}
+
+VirtualRegion::VirtualRegion(size_t bytes) {
   // Never empty, so that a tensor without elements has an address too.
-  size_ = (std::max<size_t>(bytes, 1) + page - 1) / page * page;
+  size_ = whole_pages(std::max<size_t>(bytes, 1));
   void* const found = map_pages(nullptr, size_, 0);
   if (found == MAP_FAILED) throw std::bad_alloc();
   data_ = static_cast<std::byte*>(found);
@@ -111,14 +123,18 @@ void zero(std::byte* begin, size_t bytes) {
   std::memset(pages.end, 0, static_cast<size_t>(begin + bytes - pages.end));
 }
 
+bool map_over(std::byte* to, size_t bytes, int file, size_t at) {
+  if (map_pages(to, bytes, MAP_FIXED, file, at) != MAP_FAILED) return true;
+  fill_hole(to, bytes);
+  return false;
+}
+
 bool move_pages([[maybe_unused]] std::byte* from, [[maybe_unused]] std::byte* to,
                 [[maybe_unused]] size_t bytes) {
 #if defined(MREMAP_DONTUNMAP)
   const int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
   if (mremap(from, bytes, bytes, flags, to) != MAP_FAILED) return true;
-  // It may have unmapped `to` before it failed. A hole there would let a later step crash.
-  const bool hole = madvise(to, bytes, MADV_DONTNEED) != 0 && errno == ENOMEM;
-  if (hole && map_pages(to, bytes, MAP_FIXED) == MAP_FAILED) std::abort();
+  fill_hole(to, bytes);
 #endif
   return false;
 }

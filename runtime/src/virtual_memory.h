@@ -6,6 +6,8 @@
 namespace deltaport {
 
 size_t page_size();
+// `bytes`, rounded up to whole pages.
+size_t whole_pages(size_t bytes);
 
 // Reserved pages. None is committed before it is touched, and all read as zero.
 class VirtualRegion {
@@ -34,6 +36,10 @@ class VirtualRegion {
 void discard_pages(std::byte* begin, size_t bytes);
 // Makes all of it zero, giving pages back where it can.
 void zero(std::byte* begin, size_t bytes);
+
+// Maps pages over others, from `at` on of a file, written pages becoming the region's own; or, where
+// `file` is negative, pages that read as zero. False where the system cannot: all is as it was then.
+bool map_over(std::byte* to, size_t bytes, int file = -1, size_t at = 0);
 
 // Moves whole pages over others; where they came from reads as zero then. False where the system
 // cannot: `from` is as it was then, and what is in `to` is unspecified.

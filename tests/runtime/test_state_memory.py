@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ ODD = (
 # Rows that are moved by their pages: alone, or together with such that are not.
 LARGE = (recurrent(16, 64, 64), cache("float32", 2, "capacity", 1024))
 TWO_BUFFERS = (cache("float32", 2, "capacity", 1024, in_place=False), recurrent(16, 64, 65), *ODD)
+# Caches whose columns are mapped for a copy: with whole pages a column, and without.
+SHARED = (cache("float32", 2, "capacity", 4096), cache("float32", 3, "capacity", 1088), *ODD)
 CAPACITY = 64
 
 
@@ -90,7 +93,7 @@ class Slots(RuleBasedStateMachine):
     random: np.random.Generator
 
     @initialize(
-        tensors=st.sampled_from([PAGES, ODD, LARGE, TWO_BUFFERS]),
+        tensors=st.sampled_from([PAGES, ODD, LARGE, TWO_BUFFERS, SHARED]),
         count=st.integers(1, 5),
         seed=st.integers(0, 2**32 - 1),
     )
@@ -300,6 +303,80 @@ def test_exchanges_do_not_fill_the_table_of_mappings() -> None:
     assert after <= before + 3 * 8 + 10
     for slot, value in enumerate(held):
         assert set(memory.pack(1, slot, 256)) == {value}
+
+
+def held_bytes() -> int:
+    """What this process has in memory, pages mapped twice counted once."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def filled(value: int, used: int, *, slots: int, capacity: int) -> Any:
+    """Slots of which the first has ``used`` columns of 16 KiB."""
+    memory = memory_of(cache("float32", 4, "capacity", 1024), slots=slots, capacity=capacity)
+    memory.unpack(0, 0, used, bytes([value]) * memory.packed_bytes(0, used))
+    return memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
+def test_copies_share_their_pages_until_they_write() -> None:
+    memory = filled(7, 1000, slots=9, capacity=1024)
+    size = memory.packed_bytes(0, 1000)
+    before = held_bytes()
+    for slot in range(1, 9):
+        memory.duplicate(0 if slot % 2 else slot - 1, slot, 1000)
+    for slot in range(9):
+        assert memory.pack(0, slot, 1000) == bytes([7]) * size
+        column = memory.past(0, slot).reshape(4, 1024, 4096)
+        column[:, 1000] = slot
+    assert held_bytes() < before + size // 2
+    for slot in range(9):
+        column = memory.past(0, slot).reshape(4, 1024, 4096)
+        assert (column[:, :1000] == 7).all()
+        assert (column[:, 1000] == slot).all()
+    memory.past(0, 3).reshape(4, 1024, 4096)[:, :1000] = 8
+    assert held_bytes() > before + size // 2
+    assert memory.pack(0, 4, 1000) == memory.pack(0, 0, 1000) == bytes([7]) * size
+    for slot in range(9):
+        memory.clear(slot)
+    assert held_bytes() < before - size // 2
+    assert memory.resident_bytes() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
+def test_copies_that_are_exchanged_still_share_their_pages() -> None:
+    memory = filled(7, 1000, slots=4, capacity=1024)
+    before = held_bytes()
+    memory.duplicate(0, 1, 1000)
+    for _ in range(8):  # around, by way of slots that are empty and slots that are not
+        for a, b, used_a, used_b in [
+            (1, 2, 1000, 0),
+            (2, 3, 1000, 0),
+            (0, 3, 1000, 1000),
+            (3, 1, 1000, 0),
+        ]:
+            memory.exchange(a, b, used_a, used_b)
+    assert memory.pack(0, 0, 1000) == memory.pack(0, 1, 1000)
+    assert held_bytes() < before + memory.packed_bytes(0, 1000) // 2
+    memory.reserve(6, 1024, [1000, 1000, 0, 0])
+    assert memory.pack(0, 0, 1000) == memory.pack(0, 1, 1000)
+    assert held_bytes() < before + memory.packed_bytes(0, 1000) // 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
+def test_more_copies_than_files_and_mappings() -> None:
+    """Then they are copied: nothing fails, and nothing is left behind."""
+    files, ranges = Path("/proc/self/fd"), Path("/proc/self/maps")
+    before = len(list(files.iterdir())), len(ranges.read_text().splitlines())
+    memories = [filled(value, 64, slots=2, capacity=65) for value in range(200)]
+    for memory in memories:
+        memory.duplicate(0, 1, 64)
+    assert len(list(files.iterdir())) <= before[0] + 130
+    for value, memory in enumerate(memories):
+        assert memory.pack(0, 1, 64) == bytes([value]) * memory.packed_bytes(0, 64)
+    del memory, memories
+    assert len(list(files.iterdir())) <= before[0]
+    assert len(ranges.read_text().splitlines()) < before[1] + 100
 
 
 def test_bytes_of_a_slot() -> None:
