@@ -22,7 +22,15 @@ from deltaport.graph_passes.recipes.region import Region
 from deltaport.runtime.kernel_library import kernel_library
 from deltaport.state_layout import StateLayout
 
-__all__ = ["Array", "BoundRun", "bound_run", "our_model", "peer_model"]
+__all__ = [
+    "Array",
+    "BoundRun",
+    "bound_run",
+    "model_bytes",
+    "our_model",
+    "peer_model",
+    "session",
+]
 
 Array = NDArray[Any]
 
@@ -106,24 +114,33 @@ class BoundRun:
         return array
 
 
-def bound_run(
-    model: ir.Model, feeds: Mapping[str, Array], states: Mapping[str, str], threads: int
-) -> BoundRun:
-    """A session of ``model`` on this many threads, ready to run."""
+def model_bytes(model: ir.Model, weights: Mapping[str, Array]) -> bytes:
+    """``model`` with the weights it only refers to."""
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if isinstance(tensor, RecipeTensor):
-            data = b"".join(evaluate(tensor.recipe, _Arrays(feeds)))
+            data = b"".join(evaluate(tensor.recipe, _Arrays(weights)))
             array = np.frombuffer(data, tensor.recipe.dtype).reshape(tensor.recipe.shape)
             value.const_value = ir.Tensor(array, dtype=tensor.dtype, name=name)
+    data = ir.to_proto(model).SerializeToString()
+    assert isinstance(data, bytes)
+    return data
+
+
+def session(model: bytes, threads: int) -> ort.InferenceSession:
+    """``model`` on this many threads, with our kernels."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.register_custom_ops_library(str(kernel_library()))
-    session = ort.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return BoundRun(session, feeds, states)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def bound_run(
+    model: ir.Model, feeds: Mapping[str, Array], states: Mapping[str, str], threads: int
+) -> BoundRun:
+    """A session of ``model`` on this many threads, ready to run."""
+    return BoundRun(session(model_bytes(model, feeds), threads), feeds, states)
 
 
 def _ort_value(array: Array) -> ort.OrtValue:

@@ -15,6 +15,7 @@ from deltaport.custom_ops.definitions.op_definition import (
     OpDefinition,
     Port,
 )
+from deltaport.custom_ops.definitions.quantized_linear import QUANTIZED_LINEAR
 from deltaport.custom_ops.definitions.shared_expert_moe import SHARED_EXPERT_MOE
 from deltaport.custom_ops.definitions.sparse_moe import SPARSE_MOE
 from deltaport.custom_ops.definitions.swiglu import SWIGLU
@@ -31,6 +32,7 @@ __all__ = [
     "GATED_DELTA_RULE",
     "GATED_DELTA_RULE_NORM",
     "LINEAR",
+    "QUANTIZED_LINEAR",
     "SHARED_EXPERT_MOE",
     "SPARSE_MOE",
     "SWIGLU",
@@ -51,5 +53,6 @@ DEFINITIONS = {
         ADD_RMS_NORM,
         SWIGLU,
         LINEAR,
+        QUANTIZED_LINEAR,
     )
 }

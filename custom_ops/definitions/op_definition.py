@@ -44,6 +44,11 @@ DIMENSIONS = {
     "Is": "width inside the shared expert",
     "Ki": "width of what a product reads",
     "No": "width of what a product gives",
+    "Nt": "tiles of 16 rows of a quantized weight",
+    "Kg": "groups of 32 inputs of a quantized weight",
+    "Kb": "blocks of inputs with a scale of their own, each one or more groups",
+    "S": "numbers of a block and row: 1, its scale, or 2, scale and offset",
+    "bits": "bits of a code, 4 or 8: as many chunks of 64 bytes a tile's group takes",
 }
 """What the dimensions in the shapes of ports are called."""
 
@@ -52,7 +57,7 @@ DIMENSIONS = {
 class Port:
     """One input or output of an op.
 
-    ``dtype`` is an ONNX element type in lower case (``float``, ``int64``) or ``T`` for weights,
+    ``dtype`` is an ONNX element type in lower case (``float``, ``uint8``) or ``T`` for weights,
     which may be stored as float, float16 or bfloat16. ``shape`` names its dimensions.
     """
 

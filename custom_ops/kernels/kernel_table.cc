@@ -5,6 +5,9 @@
 namespace deltaport {
 
 #if defined(__x86_64__)
+namespace avx512vnni {
+extern const QuantizedKernels kQuantized;
+}
 namespace avx512 {
 extern const KernelTable kTable;
 }
@@ -25,12 +28,21 @@ std::vector<const KernelTable*> supported_tables() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("f16c");
 #if defined(DELTAPORT_EMULATE_AVX512)
-  const bool has_avx512 = avx2;
+  const bool has_avx512 = avx2, has_vnni = avx2;
 #else
+  const bool has_vnni = __builtin_cpu_supports("avx512vnni");
   const bool has_avx512 =
       avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
+  // VNNI is of use to quantized weights alone.
+  static const KernelTable with_vnni = [] {
+    KernelTable table = avx512::kTable;
+    table.isa = "avx512vnni";
+    table.quantized = avx512vnni::kQuantized;
+    return table;
+  }();
+  if (has_avx512 && has_vnni) tables.push_back(&with_vnni);
   if (has_avx512) tables.push_back(&avx512::kTable);
   if (avx2) tables.push_back(&avx2::kTable);
 #endif

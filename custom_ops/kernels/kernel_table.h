@@ -10,6 +10,7 @@
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/linear/linear.h"
 #include "kernels/parallel.h"
+#include "kernels/quantized_linear/quantized_linear.h"
 #include "kernels/sparse_moe/sparse_moe.h"
 #include "kernels/swiglu/swiglu.h"
 
@@ -22,17 +23,23 @@
   X(linear, LinearArgs)                 \
   X(sparse_moe, SparseMoEArgs)          \
   X(swiglu, SwiGLUArgs)
+#define DELTAPORT_FOR_EACH_QUANTIZED_KERNEL(X) X(quantized_linear, QuantizedLinearArgs)
 
 namespace deltaport {
 
+#define DELTAPORT_ENTRY(name, Args) void (*name)(const Args&, const Parallel&);
+struct QuantizedKernels {
+  DELTAPORT_FOR_EACH_QUANTIZED_KERNEL(DELTAPORT_ENTRY)
+};
 struct KernelTable {
   const char* isa;
-#define DELTAPORT_ENTRY(name, Args) void (*name)(const Args&, const Parallel&);
   DELTAPORT_FOR_EACH_KERNEL(DELTAPORT_ENTRY)
-#undef DELTAPORT_ENTRY
+  QuantizedKernels quantized;
 };
+#undef DELTAPORT_ENTRY
 
-// Names of the instruction sets this machine runs, best first: of "avx512", "avx2", "portable".
+// Names of the instruction sets this machine runs, best first: of "avx512vnni", "avx512", "avx2" and
+// "portable".
 std::vector<std::string> supported_isas();
 
 // The kernels for `isa`, or for the best supported one where it is empty. Throws

@@ -79,8 +79,13 @@ OpAdapter::OpAdapter(OpDescription given) : description(std::move(given)) {
   name = [](const CustomOp* op) { return description_of(op).name; };
   execution_provider = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU's
   input_type = [](const CustomOp* op, size_t i) {
-    const Port port = description_of(op).inputs[i];
-    return port == Port::kFloats ? kFloat32 : port == Port::kInts ? kInt64 : kUndefined;
+    switch (description_of(op).inputs[i]) {
+      case Port::kFloats: return kFloat32;
+      case Port::kInts: return kInt64;
+      case Port::kCodes: return kUint8;
+      case Port::kScales: return kBFloat16;
+      default: return kUndefined;
+    }
   };
   input_count = [](const CustomOp* op) { return description_of(op).inputs.size(); };
   output_type = [](const CustomOp*, size_t) { return kFloat32; };

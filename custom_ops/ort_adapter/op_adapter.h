@@ -9,7 +9,7 @@
 
 namespace deltaport::ort {
 
-enum class Port { kFloats, kInts, kWeights };
+enum class Port { kFloats, kInts, kWeights, kCodes, kScales };
 
 // What the adapter of an op states; compute reads the inputs, checks them and calls the kernel.
 struct OpDescription {
@@ -34,6 +34,7 @@ OpDescription describe_gated_attention();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_linear();
+OpDescription describe_quantized_linear();
 OpDescription describe_shared_expert_moe();
 OpDescription describe_sparse_moe();
 OpDescription describe_swiglu();

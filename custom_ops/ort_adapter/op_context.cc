@@ -116,6 +116,37 @@ Weights OpContext::weights(size_t index, const char* name, const Dims& expected)
   return {data(index, name, expected, type), element};
 }
 
+QuantizedWeights OpContext::quantized(size_t index, const char* name, int64_t rows, int64_t inputs,
+                                      int64_t parts, const Dims& outer) const {
+  const std::string scales_name = std::string(name) + "_scales";
+  const Dims codes = dims(index, name, outer.size() + 4);
+  const Dims scales = dims(index + 1, scales_name.c_str(), outer.size() + 4);
+  const size_t at = outer.size();
+  const int64_t groups = codes[at + 1], bits = codes[at + 2];
+  const int64_t blocks = scales[at + 1], numbers = scales[at + 2];
+  if (bits != 4 && bits != 8) {
+    fail(std::string(name) + " has codes of " + std::to_string(bits) + " bits, expected 4 or 8");
+  }
+  if (groups < 1 || blocks < 1 || groups % blocks != 0 ||
+      groups - groups / blocks >= (inputs + kGroupInputs - 1) / kGroupInputs ||
+      groups * kGroupInputs < inputs) {
+    fail(std::string(name) + " has " + std::to_string(blocks) + " blocks of " +
+         std::to_string(groups) + " groups, expected enough for " + std::to_string(inputs) +
+         " inputs and no more");
+  }
+  if (numbers != 1 && numbers != 2) {
+    fail(scales_name + " has " + std::to_string(numbers) + " numbers a block, expected 1 or 2");
+  }
+  const int64_t tiles = parts * ((rows / parts + kTileOutputs - 1) / kTileOutputs);
+  Dims expected_codes = outer, expected_scales = outer;
+  expected_codes.insert(expected_codes.end(), {tiles, groups, bits, 64});
+  expected_scales.insert(expected_scales.end(), {tiles, blocks, numbers, kTileOutputs});
+  return {static_cast<const uint8_t*>(data(index, name, expected_codes, kUint8)),
+          static_cast<const BFloat16*>(
+              data(index + 1, scales_name.c_str(), expected_scales, kBFloat16)),
+          static_cast<int>(bits), numbers == 2, groups, groups / blocks};
+}
+
 const int64_t* OpContext::lengths(size_t index, int64_t rows, int64_t tokens) const {
   const int64_t* lengths = ints(index, "lengths", {rows});
   for (int64_t row = 0; row < rows; ++row) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/parallel.h"
+#include "kernels/quantized/quantized_weights.h"
 #include "ort_adapter/ort_abi.h"
 #include "simd/element_type.h"
 
@@ -39,6 +40,11 @@ class OpContext {
   const float* floats(size_t input, const char* name, const Dims& expected) const;
   const int64_t* ints(size_t input, const char* name, const Dims& expected) const;
   Weights weights(size_t input, const char* name, const Dims& expected) const;
+
+  // Codes and the scales that are the input after them, for `rows` rows of `inputs` inputs in
+  // `parts` parts, each padded to whole tiles. The first axes are `outer`.
+  QuantizedWeights quantized(size_t input, const char* name, int64_t rows, int64_t inputs,
+                             int64_t parts = 1, const Dims& outer = {}) const;
 
   // `lengths` [B], each from 0 to `tokens`.
   const int64_t* lengths(size_t input, int64_t rows, int64_t tokens) const;

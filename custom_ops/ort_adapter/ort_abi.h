@@ -37,6 +37,7 @@ constexpr int kDefaultMemory = 0;
 enum TensorType : int {
   kUndefined = 0,  // as an op's declaration: any
   kFloat32 = 1,
+  kUint8 = 2,
   kInt64 = 7,
   kFloat16 = 10,
   kBFloat16 = 16,

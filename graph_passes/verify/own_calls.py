@@ -14,6 +14,8 @@ __all__ = ["check_function", "check_own_call"]
 _DTYPES = {
     "float": (ir.DataType.FLOAT,),
     "int64": (ir.DataType.INT64,),
+    "uint8": (ir.DataType.UINT8,),
+    "bfloat16": (ir.DataType.BFLOAT16,),
     "T": (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
 }
 """What a port's dtype allows; every ``T`` is one of its own, as checkpoints mix dtypes."""

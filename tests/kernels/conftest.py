@@ -9,7 +9,7 @@ import pytest
 from deltaport.runtime.kernel_library import supported_isas
 from tests.kernels.op_runner import BODY, implemented_by
 
-ISAS = ("portable", "avx2", "avx512")
+ISAS = ("portable", "avx2", "avx512", "avx512vnni")
 
 
 @pytest.fixture(params=[BODY, *ISAS], autouse=True)

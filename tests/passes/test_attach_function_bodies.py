@@ -111,7 +111,7 @@ def test_another_opset_is_refused(opset: int) -> None:
     assert not model.functions
 
 
-REQUIRED = {"scale": "0.25", "top_k": "2"}
+REQUIRED = {"scale": "0.25", "top_k": "2", "N": "3"}
 
 
 def dims(port: Port) -> str:
@@ -121,7 +121,7 @@ def dims(port: Port) -> str:
 
 @pytest.mark.parametrize("op", DEFINITIONS.values(), ids=DEFINITIONS)
 def test_every_op_has_a_body_to_attach(op: OpDefinition) -> None:
-    kinds = {"float": "float", "int64": "int64", "T": "bfloat16"}
+    kinds = {name: name for name in ("float", "int64", "uint8", "bfloat16")} | {"T": "bfloat16"}
     inputs = [f"{kinds[port.dtype]}[{dims(port)}] {port.name}" for port in op.inputs]
     outputs = [f"float[{dims(port)}] {port.name}" for port in op.outputs]
     names = [", ".join(port.name for port in ports) for ports in (op.outputs, op.inputs)]

@@ -23,7 +23,7 @@ from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
 
 every_op = pytest.mark.parametrize("op", DEFINITIONS.values(), ids=DEFINITIONS)
 
-TOKENWISE = {"AddRMSNorm", "Linear", "SwiGLU"}
+TOKENWISE = {"AddRMSNorm", "Linear", "QuantizedLinear", "SwiGLU"}
 """Ops to which a padded token is one like any other, as none of their tokens mix."""
 
 
@@ -127,7 +127,7 @@ def test_it_is_documented(op: OpDefinition) -> None:
     for port in (*op.inputs, *op.outputs):
         assert port.doc
         assert not port.doc.endswith(".")
-        assert port.dtype in ("float", "int64", "T")
+        assert port.dtype in ("float", "int64", "uint8", "bfloat16", "T")
         for dim in port.shape.split(","):
             assert re.fullmatch(r"[A-Za-z0-9]+([*+/-][A-Za-z0-9*]+)*", dim), dim
     assert len({port.name for port in (*op.inputs, *op.outputs)}) == len(op.inputs + op.outputs)
