@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from deltaport.graph_passes.quantize.weight_tags import format_of, same_format, set_format
 from deltaport.graph_passes.recipes.layout_recipes import Concat
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import (
@@ -88,7 +89,7 @@ def _plain(
 def joinable(products: Sequence[Product]) -> bool:
     """Whether one product can do the work of all: same activation, stored alike, all or no bias."""
     first = products[0]
-    return all(
+    return same_format([product.weight for product in products]) and all(
         other.x is first.x
         and other.recipe.dtype == first.recipe.dtype
         and other.is_cast == first.is_cast
@@ -123,7 +124,9 @@ def joined(graph: ir.Graph, products: Sequence[Product]) -> tuple[list[ir.Node],
 def _joined_weight(graph: ir.Graph, parts: Sequence[ir.Value], *, axis: int) -> ir.Value:
     recipes = [recipe for part in parts if (recipe := recipe_of(part)) is not None]
     name = joined_name([str(part.name) for part in parts])
-    return new_weight(graph, name, Concat(tuple(recipes), axis))
+    joined_weight = new_weight(graph, name, Concat(tuple(recipes), axis))
+    set_format(joined_weight, format_of(parts[0]))
+    return joined_weight
 
 
 def joined_name(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from deltaport.custom_ops.definitions.op_definition import (
     OpDefinition,
     Port,
 )
+from deltaport.custom_ops.definitions.quantized_gather import QUANTIZED_GATHER
 from deltaport.custom_ops.definitions.quantized_linear import QUANTIZED_LINEAR
 from deltaport.custom_ops.definitions.shared_expert_moe import SHARED_EXPERT_MOE
 from deltaport.custom_ops.definitions.sparse_moe import SPARSE_MOE
@@ -32,6 +33,7 @@ __all__ = [
     "GATED_DELTA_RULE",
     "GATED_DELTA_RULE_NORM",
     "LINEAR",
+    "QUANTIZED_GATHER",
     "QUANTIZED_LINEAR",
     "SHARED_EXPERT_MOE",
     "SPARSE_MOE",
@@ -54,5 +56,6 @@ DEFINITIONS = {
         SWIGLU,
         LINEAR,
         QUANTIZED_LINEAR,
+        QUANTIZED_GATHER,
     )
 }

@@ -3,6 +3,7 @@
 from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 from deltaport.custom_ops.definitions.quantized_weights import (
     QUANTIZED_CONSTANTS,
+    ROUNDING_CONSTANTS,
     WEIGHT_DOC,
     dequantized,
     rounded,
@@ -17,6 +18,7 @@ computed in float32. {WEIGHT_DOC}Tokens do not mix: what a padded token holds st
 
 BODY = (
     QUANTIZED_CONSTANTS
+    + ROUNDING_CONSTANTS
     + dequantized("weight", "weight_scales", "weight_padded")
     + rounded("x", "weight", "x_rounded")
     + """

@@ -12,7 +12,13 @@ has the range of any weight and costs no precision, as codes are chosen for the 
 Rows are padded to whole tiles, inputs to whole blocks.
 """
 
-__all__ = ["QUANTIZED_CONSTANTS", "WEIGHT_DOC", "dequantized", "rounded"]
+__all__ = [
+    "QUANTIZED_CONSTANTS",
+    "ROUNDING_CONSTANTS",
+    "WEIGHT_DOC",
+    "dequantized",
+    "rounded",
+]
 
 WEIGHT_DOC = """\
 Weights are codes of 4 or 8 bits in tiles of 16 rows by 32 inputs, with a scale and perhaps an
@@ -33,17 +39,21 @@ QUANTIZED_CONSTANTS = """
     q_before_last = Constant<value_ints = [-2]>()
     q_eight = Constant<value_ints = [8]>()
     q_sixteen = Constant<value_ints = [16]>()
-    q_group = Constant<value_ints = [32]>()
     q_steps = Constant<value_ints = [-1, 8, 16, 4]>()
-    q_groups = Constant<value_ints = [-1, 32]>()
     q_all_bits = Constant<value = uint8 {255}>()
     q_middle = Constant<value = uint8 {128}>()
     q_f_zero = Constant<value_float = 0.0>()
+"""
+"""Defines what :func:`dequantized` uses."""
+
+ROUNDING_CONSTANTS = """
+    q_group = Constant<value_ints = [32]>()
+    q_groups = Constant<value_ints = [-1, 32]>()
     q_f_one = Constant<value_float = 1.0>()
     q_f_most = Constant<value_float = 127.0>()
     q_f_least = Constant<value_float = 1e-30>()
 """
-"""Defines what the pieces below use."""
+"""Defines what :func:`rounded` uses besides."""
 
 
 def dequantized(weight: str, scales: str, result: str) -> str:

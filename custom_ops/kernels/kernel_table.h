@@ -10,6 +10,8 @@
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/linear/linear.h"
 #include "kernels/parallel.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/quantized_gather/quantized_gather.h"
 #include "kernels/quantized_linear/quantized_linear.h"
 #include "kernels/sparse_moe/sparse_moe.h"
 #include "kernels/swiglu/swiglu.h"
@@ -21,6 +23,8 @@
   X(gated_attention, GatedAttentionArgs) \
   X(gated_delta_rule, GatedDeltaRuleArgs) \
   X(linear, LinearArgs)                 \
+  X(quantize, QuantizeArgs)             \
+  X(quantized_gather, QuantizedGatherArgs) \
   X(sparse_moe, SparseMoEArgs)          \
   X(swiglu, SwiGLUArgs)
 #define DELTAPORT_FOR_EACH_QUANTIZED_KERNEL(X) X(quantized_linear, QuantizedLinearArgs)

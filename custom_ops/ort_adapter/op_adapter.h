@@ -34,6 +34,7 @@ OpDescription describe_gated_attention();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_linear();
+OpDescription describe_quantized_gather();
 OpDescription describe_quantized_linear();
 OpDescription describe_shared_expert_moe();
 OpDescription describe_sparse_moe();

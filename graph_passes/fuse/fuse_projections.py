@@ -10,6 +10,8 @@ import onnx_ir as ir
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.products import Product, joinable, joined, product_of
+from deltaport.graph_passes.quantize.weight_format import WeightFormat
+from deltaport.graph_passes.quantize.weight_tags import format_of
 from deltaport.graph_passes.rewriting import (
     constant,
     is_op,
@@ -37,9 +39,9 @@ class FuseProjections(GraphPass):
     1. ``qkv``, ``z``, ``b`` and ``a`` of a gated delta rule, ``qkv`` through its convolution
     2. ``q_gate``, ``k`` and ``v`` of a gated attention, with or without biases
 
-    become one product with the weights side by side, and a ``Split``. Left alone where one is no
-    product of a weight, is read elsewhere too, is of another activation, is stored in another
-    dtype, or alone has a bias.
+    become one product with the weights side by side, and a ``Split``; or one for each format, if
+    ``choose-formats`` gave them several. Left alone where one is no product of a weight, is read
+    elsewhere too, is of another activation, is stored in another dtype, or alone has a bias.
     """
 
     name = "fuse-projections"
@@ -60,19 +62,27 @@ class FuseProjections(GraphPass):
             if product is None or not used_once(product.result):
                 return False
             products.append(product)
-        if not joinable(products):
+        of_format: dict[WeightFormat | None, list[Product]] = {}
+        for product in products:
+            of_format.setdefault(format_of(product.weight), []).append(product)
+        groups = [group for group in of_format.values() if len(group) > 1]
+        if not groups or not all(joinable(group) for group in groups):
             return False
-
-        nodes, together = joined(graph, products)
-        results = [new_value("part", None, None) for _ in products]
-        sizes = constant(graph, np.array([product.width for product in products], np.int64))
-        nodes.append(new_node("Split", [together, sizes], results, {"axis": -1}))
-        values = {product.result: part for product, part in zip(products, results, strict=True)}
-        old = [each for product in products for each in product.nodes]
-        matmuls = {product.matmul for product in products}
-        # Before the first of them, since the convolution may come before the last.
-        replace(old, nodes, values, at=next(each for each in graph if each in matmuls))
+        for group in groups:
+            _join(graph, group)
         return True
+
+
+def _join(graph: ir.Graph, products: list[Product]) -> None:
+    nodes, together = joined(graph, products)
+    results = [new_value("part", None, None) for _ in products]
+    sizes = constant(graph, np.array([product.width for product in products], np.int64))
+    nodes.append(new_node("Split", [together, sizes], results, {"axis": -1}))
+    values = {product.result: part for product, part in zip(products, results, strict=True)}
+    old = [each for product in products for each in product.nodes]
+    matmuls = {product.matmul for product in products}
+    # Before the first of them, since the convolution may come before the last.
+    replace(old, nodes, values, at=next(each for each in graph if each in matmuls))
 
 
 def _before_convolution(value: ir.Value | None) -> ir.Value | None:

@@ -1,1 +1,1 @@
-"""Weights of 4 and 8 bits: recipes, formats, and the passes that make them."""
+"""Passes that store weights in 4 and 8 bits, and what recipes, formats and layout are."""

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from deltaport.errors import CheckpointError
 from deltaport.graph_passes.recipes.recipe import (
     Recipe,
-    RecordingSource,
     TensorSource,
     UnaryRecipe,
+    names_read,
 )
 from deltaport.graph_passes.recipes.region import Region
-from deltaport.strict_json import quote
 
 __all__ = ["Cast"]
 
@@ -62,12 +61,8 @@ class Cast(UnaryRecipe):
     def _overflow(
         self, source: TensorSource, region: Region, values: NDArray[Any], lost: NDArray[np.bool_]
     ) -> CheckpointError:
-        at = np.unravel_index(int(np.argmax(lost)), lost.shape)
-        # Reading the one element again tells which of possibly many tensors it comes from.
-        element = tuple((a + int(i), a + int(i) + 1) for (a, _), i in zip(region, at, strict=True))
-        recorder = RecordingSource(source)
-        self.inner.read(recorder, element)
-        names = ", ".join(quote(name) for name in recorder.names)
+        at = tuple(map(int, np.unravel_index(int(np.argmax(lost)), lost.shape)))
+        names = names_read(self.inner, source, region, at)
         limit = _LARGEST[self.dtype.name]
         return CheckpointError(
             f"tensor {names}: holds {float(values[at]):g}, beyond {self.dtype.name}'s largest "

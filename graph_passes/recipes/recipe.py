@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from deltaport.graph_passes.recipes.counted_names import SourceName, counted
 from deltaport.graph_passes.recipes.region import Region, check_region
+from deltaport.strict_json import quote
 
-__all__ = ["Recipe", "RecordingSource", "Source", "TensorSource", "UnaryRecipe"]
+__all__ = ["Recipe", "RecordingSource", "Source", "TensorSource", "UnaryRecipe", "names_read"]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 
@@ -116,6 +117,16 @@ class Recipe(ABC):
     def _set(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen; called by __post_init__ alone
+
+
+def names_read(recipe: "Recipe", source: TensorSource, region: Region, at: tuple[int, ...]) -> str:
+    """The tensors, quoted, that the element at ``at`` of a region of ``recipe`` is made of.
+
+    Reading the one element again tells which of possibly many tensors it comes from.
+    """
+    recorder = RecordingSource(source)
+    recipe.read(recorder, tuple((a + i, a + i + 1) for (a, _), i in zip(region, at, strict=True)))
+    return ", ".join(quote(name) for name in recorder.names)
 
 
 class UnaryRecipe(Recipe):

@@ -6,6 +6,7 @@ from deltaport.graph_passes.recipes.arithmetic_recipes import Scale, Shift
 from deltaport.graph_passes.recipes.cast_recipe import Cast
 from deltaport.graph_passes.recipes.interleave_recipe import Interleave
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice, Squeeze, Stack, Transpose
+from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.unsqueeze_recipe import Unsqueeze
 
@@ -15,9 +16,11 @@ RECIPE_KINDS: dict[str, type[Recipe]] = {
     kind.kind: kind
     for kind in (
         Cast,
+        Codes,
         Concat,
         Interleave,
         Scale,
+        Scales,
         Shift,
         Slice,
         Squeeze,

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from deltaport.graph_passes.fuse.fuse_projections import FuseProjections
+from deltaport.graph_passes.quantize.weight_format import WeightFormat
+from deltaport.graph_passes.quantize.weight_tags import format_of, set_format
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
-from tests.passes.graph_text import weight
+from tests.passes.graph_text import parse_graph, weight
 from tests.passes.rewrite_check import check_refusal, check_rewrite, check_same_results
 
 B, T = 2, 3
@@ -263,3 +265,18 @@ def test_a_weight_that_is_computed_is_left_alone() -> None:
 def test_a_weight_that_is_no_matrix_is_left_alone() -> None:
     text = graph(QKV, CONV, A, BETA, Z, RULE).replace("float[4,12] w_z", "float[1,4,12] w_z")
     check_refusal(FuseProjections(), text, RULE_WEIGHTS | {"w_z": weight("w_z", 1, 4, 12)})
+
+
+def test_projections_of_two_formats_become_two_products() -> None:
+    text = "\n".join([RULE_HEADER, "{", QKV, A, BETA, Z, CONV, RULE, "}"])
+    model = parse_graph(text, RULE_WEIGHTS)
+    for name in ("w_qkv", "w_z"):
+        set_format(model.graph.initializers[name], WeightFormat(8))
+    assert FuseProjections()(model).modified
+    assert not FuseProjections()(model).modified
+    joined = [node.inputs[1] for node in model.graph if node.op_type == "MatMul"]
+    assert {value.name: format_of(value) for value in joined if value is not None} == {
+        "w_qkv+w_z": WeightFormat(8),
+        "w_b+w_a": None,
+    }
+    assert [node.op_type for node in model.graph].count("Split") == 2
