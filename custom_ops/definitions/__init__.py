@@ -17,6 +17,10 @@ from deltaport.custom_ops.definitions.op_definition import (
 )
 from deltaport.custom_ops.definitions.quantized_gather import QUANTIZED_GATHER
 from deltaport.custom_ops.definitions.quantized_linear import QUANTIZED_LINEAR
+from deltaport.custom_ops.definitions.quantized_moe import (
+    QUANTIZED_MOE,
+    QUANTIZED_SHARED_EXPERT_MOE,
+)
 from deltaport.custom_ops.definitions.shared_expert_moe import SHARED_EXPERT_MOE
 from deltaport.custom_ops.definitions.sparse_moe import SPARSE_MOE
 from deltaport.custom_ops.definitions.swiglu import SWIGLU
@@ -35,6 +39,8 @@ __all__ = [
     "LINEAR",
     "QUANTIZED_GATHER",
     "QUANTIZED_LINEAR",
+    "QUANTIZED_MOE",
+    "QUANTIZED_SHARED_EXPERT_MOE",
     "SHARED_EXPERT_MOE",
     "SPARSE_MOE",
     "SWIGLU",
@@ -57,5 +63,7 @@ DEFINITIONS = {
         LINEAR,
         QUANTIZED_LINEAR,
         QUANTIZED_GATHER,
+        QUANTIZED_MOE,
+        QUANTIZED_SHARED_EXPERT_MOE,
     )
 }

@@ -7,7 +7,7 @@ Source of the maths: ``Qwen3_5MoeTopKRouter`` and ``Qwen3_5MoeExperts`` of
 from deltaport.custom_ops.definitions.fragments import VALID_TOKENS
 from deltaport.custom_ops.definitions.op_definition import Attribute, OpDefinition, Port
 
-__all__ = ["COMBINED", "MOE_INPUTS", "ROUTED_EXPERTS", "SPARSE_MOE", "TOP_K"]
+__all__ = ["COMBINED", "MOE_INPUTS", "ROUTED_EXPERTS", "SPARSE_MOE", "TOP_K", "routed_experts"]
 
 DOC = """\
 For each real token:
@@ -18,9 +18,18 @@ A padded token selects no expert and its y is 0. Only chosen experts' weights ar
 B >= 1 and T >= 1.
 """
 
+
 # A loop over the experts somebody chose, in index order: each iteration reads one expert's weights
 # and applies it to all of its tokens, so weights are never copied per token.
-ROUTED_EXPERTS = (
+def routed_experts(products: str) -> str:
+    """The routing, and a loop over experts; ``products`` makes ``out`` of ``mine`` and ``expert``.
+
+    Makes ``combined`` [B*T,H]; tails use ``tokens``, ``x_shape``, ``valid_column`` [B*T,1] too.
+    """
+    return _ROUTING + products + _SUM
+
+
+_ROUTING = (
     VALID_TOKENS.format(activation="x")
     + """
     always = Constant<value = bool {1}>()
@@ -63,7 +72,17 @@ ROUTED_EXPERTS = (
         hit_token = Gather<axis = 0>(hit_coordinates, zero)
         hit_w = GatherND(w, hit_pairs)
         mine = Gather<axis = 0>(tokens, hit_token)
-
+"""
+)
+_SUM = """
+        hit_w_column = Unsqueeze(hit_w, axis_1)
+        weighted = Mul(out, hit_w_column)
+        hit_rows = Unsqueeze(hit_token, axis_1)
+        acc_next = ScatterND<reduction = "add">(acc, hit_rows, weighted)
+    }>
+"""
+ROUTED_EXPERTS = routed_experts(
+    """
         gate_up_stored = Gather<axis = 0>(gate_up, expert)
         gate_up_e = Cast<to = 1>(gate_up_stored)
         both = Gemm<transB = 1>(mine, gate_up_e)
@@ -74,15 +93,8 @@ ROUTED_EXPERTS = (
         down_stored = Gather<axis = 0>(down, expert)
         down_e = Cast<to = 1>(down_stored)
         out = Gemm<transB = 1>(inner, down_e)
-
-        hit_w_column = Unsqueeze(hit_w, axis_1)
-        weighted = Mul(out, hit_w_column)
-        hit_rows = Unsqueeze(hit_token, axis_1)
-        acc_next = ScatterND<reduction = "add">(acc, hit_rows, weighted)
-    }>
 """
 )
-"""Makes ``combined`` [B*T,H]; tails use ``tokens``, ``x_shape``, ``valid_column`` [B*T,1] too."""
 
 MOE_INPUTS = {
     port.name: port

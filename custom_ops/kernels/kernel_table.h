@@ -13,6 +13,7 @@
 #include "kernels/quantize/quantize.h"
 #include "kernels/quantized_gather/quantized_gather.h"
 #include "kernels/quantized_linear/quantized_linear.h"
+#include "kernels/quantized_moe/quantized_moe.h"
 #include "kernels/sparse_moe/sparse_moe.h"
 #include "kernels/swiglu/swiglu.h"
 
@@ -27,7 +28,9 @@
   X(quantized_gather, QuantizedGatherArgs) \
   X(sparse_moe, SparseMoEArgs)          \
   X(swiglu, SwiGLUArgs)
-#define DELTAPORT_FOR_EACH_QUANTIZED_KERNEL(X) X(quantized_linear, QuantizedLinearArgs)
+#define DELTAPORT_FOR_EACH_QUANTIZED_KERNEL(X) \
+  X(quantized_linear, QuantizedLinearArgs)     \
+  X(quantized_moe, QuantizedMoEArgs)
 
 namespace deltaport {
 

@@ -36,6 +36,8 @@ OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_linear();
 OpDescription describe_quantized_gather();
 OpDescription describe_quantized_linear();
+OpDescription describe_quantized_moe();
+OpDescription describe_quantized_shared_expert_moe();
 OpDescription describe_shared_expert_moe();
 OpDescription describe_sparse_moe();
 OpDescription describe_swiglu();

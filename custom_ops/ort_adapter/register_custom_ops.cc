@@ -19,7 +19,8 @@ CustomOpDomain* the_domain(const Api& api) {
     for (const auto describe :
          {describe_add_rms_norm, describe_causal_conv1d, describe_gated_attention,
           describe_gated_delta_rule, describe_gated_delta_rule_norm, describe_linear,
-          describe_quantized_gather, describe_quantized_linear,           describe_shared_expert_moe, describe_sparse_moe, describe_swiglu}) {
+          describe_quantized_gather, describe_quantized_linear, describe_quantized_moe, describe_quantized_shared_expert_moe,
+          describe_shared_expert_moe, describe_sparse_moe, describe_swiglu}) {
       ops.push_back(std::make_unique<OpAdapter>(describe()));
       check(api, api.add_op(made, ops.back().get()));
     }

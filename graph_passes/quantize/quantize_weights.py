@@ -9,15 +9,14 @@ import onnx_ir as ir
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.errors import PassError
 from deltaport.graph_passes.graph_pass import GraphPass
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
+from deltaport.graph_passes.quantize.quantize_experts import quantize_experts
+from deltaport.graph_passes.quantize.stored_weight import stored_weight
 from deltaport.graph_passes.quantize.weight_tags import format_of
-from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import (
     is_op,
     new_node,
     new_value,
-    new_weight,
     producer,
     recipe_of,
     replace,
@@ -34,9 +33,12 @@ class QuantizeWeights(GraphPass):
     1. ``Linear(x, w)``                becomes  ``QuantizedLinear(x, codes, scales)``
     2. ``Gather(w, ids)``              becomes  ``QuantizedGather(ids, codes, scales)``
     3. ``Cast(Gather(w, ids))``        the same
+    4. ``SparseMoE``                   becomes  ``QuantizedMoE``
+    5. ``SharedExpertMoE``             becomes  ``QuantizedSharedExpertMoE``
 
     A head tied to the embedding shares its codes. ``choose-formats`` chose; a weight that another
-    op reads is refused: it would be stored twice, or not as it was chosen.
+    op reads is refused, as it would be stored twice, and so is a mixture of which only some experts
+    have a format.
     """
 
     name = "quantize-weights"
@@ -44,6 +46,8 @@ class QuantizeWeights(GraphPass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Quantize in one sweep."""
         modified = False
+        for node in list(model.graph):
+            modified |= quantize_experts(model.graph, node)
         for weight in list(model.graph.initializers.values()):
             modified |= self._try_quantize(model.graph, weight)
         return ir.passes.PassResult(model, modified)
@@ -57,9 +61,10 @@ class QuantizeWeights(GraphPass):
             if not _reads_matrix(node, weight) or len(recipe.shape) != 2:
                 raise PassError(
                     f"{self.name}: {weight.name} is to be {format_}, and {node.op_type} reads it, "
-                    "which has no form with quantized weights; leave its role out of the recipe"
+                    "which has no form with such weights; leave its role out of the recipe, or of "
+                    "a mixture give experts and shared_expert a format both"
                 )
-        stored = _stored(graph, weight, recipe, format_)
+        stored = stored_weight(graph, weight, recipe, format_)
         for node in nodes:
             _replace(node, recipe, stored)
         assert weight.name is not None, "weights have names"
@@ -90,16 +95,6 @@ def _wide(gather: ir.Node) -> ir.Node | None:
     if not is_op(cast, "Cast") or cast.attributes.get_int("to", 0) != ir.DataType.FLOAT.value:
         return None
     return cast
-
-
-def _stored(
-    graph: ir.Graph, weight: ir.Value, recipe: Recipe, format_: WeightFormat
-) -> list[ir.Value]:
-    given = (recipe, format_.bits, format_.block, format_.numbers)
-    return [
-        new_weight(graph, f"{weight.name}.codes", Codes(*given)),
-        new_weight(graph, f"{weight.name}.scales", Scales(*given)),
-    ]
 
 
 def _replace(node: ir.Node, recipe: Recipe, stored: list[ir.Value]) -> None:

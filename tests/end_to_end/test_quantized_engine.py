@@ -114,3 +114,19 @@ def test_logits(
     errors = [relative_error(row, wanted) for row, wanted in zip(found, expected, strict=True)]
     assert min(errors) <= tolerance(Quantity.LOGITS), errors
     assert max(errors) <= WITH_OTHER_CODES, errors
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4"])
+def test_a_mixture_by_kernels_and_by_bodies(recipe: str, tmp_path: Path) -> None:
+    """The bodies are held to the float64 oracle op by op; here they judge the kernels."""
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=8, kind="moe")
+    logits = {}
+    for target in ("portable", "ort-cpu"):
+        passes = passes_for(target, recipe)
+        export_checkpoint(checkpoint, tmp_path / target, target=target, passes=passes)
+        with Engine.open(tmp_path / target).session() as session:
+            (logits[target],) = session.prefill([PROMPT], logits="all")
+    pairs = zip(logits["ort-cpu"], logits["portable"], strict=True)
+    errors = [relative_error(found, expected) for found, expected in pairs]
+    assert min(errors) <= tolerance(Quantity.LOGITS), errors
+    assert max(errors) <= WITH_OTHER_CODES, errors

@@ -15,6 +15,8 @@ from deltaport.custom_ops.definitions import (
     GATED_ATTENTION,
     GATED_DELTA_RULE_NORM,
     LINEAR,
+    QUANTIZED_LINEAR,
+    QUANTIZED_MOE,
     SHARED_EXPERT_MOE,
     SWIGLU,
     OpDefinition,
@@ -25,6 +27,8 @@ from tests.kernels import (
     test_gated_attention,
     test_gated_delta_rule_norm,
     test_linear,
+    test_quantized_linear,
+    test_quantized_moe,
     test_shared_expert_moe,
     test_swiglu,
 )
@@ -52,6 +56,12 @@ CASES: dict[str, tuple[OpDefinition, Case, Attributes]] = {
         SHARED_EXPERT_MOE,
         test_shared_expert_moe.make_case(0, T=0),
         {"top_k": 2},
+    ),
+    "quantized_linear": (QUANTIZED_LINEAR, test_quantized_linear.make_case(0, T=0), {"N": 20}),
+    "quantized_moe": (
+        QUANTIZED_MOE,
+        test_quantized_moe.make_case(0, T=0),
+        {"top_k": 2, "inner": 20},
     ),
     "swiglu": (SWIGLU, test_swiglu.make_case(0, T=0), {}),
 }

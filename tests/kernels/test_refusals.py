@@ -10,7 +10,13 @@ import pytest
 
 from deltaport.custom_ops.definitions import DEFINITIONS
 from deltaport.runtime.kernel_library import supported_isas
-from tests.kernels import delta_rule_cases, test_causal_conv1d, test_gated_attention
+from tests.kernels import (
+    delta_rule_cases,
+    test_causal_conv1d,
+    test_gated_attention,
+    test_quantized_linear,
+    test_quantized_moe,
+)
 from tests.kernels.op_runner import implemented_by, run_op
 from tests.oracles import Array
 
@@ -34,6 +40,11 @@ def mixture() -> Feeds:
     }
 
 
+def table() -> Feeds:
+    weight = test_quantized_linear.make_case(0)
+    return {"ids": np.array([[0, 31]])} | {name: weight[name] for name in weight if name != "x"}
+
+
 CASES: dict[str, tuple[str, Feeds, dict[str, Any]]] = {
     "conv": ("CausalConv1d", test_causal_conv1d.make_case(0, T=3), {}),
     "rule": ("GatedDeltaRule", delta_rule_cases.make_case(0, T=3), {}),
@@ -43,6 +54,9 @@ CASES: dict[str, tuple[str, Feeds, dict[str, Any]]] = {
         {"scale": 0.5},
     ),
     "mixture": ("SparseMoE", mixture(), {"top_k": 2}),
+    "codes": ("QuantizedLinear", test_quantized_linear.make_case(0), {"N": 20}),
+    "table": ("QuantizedGather", table(), {"width": 70}),
+    "experts": ("QuantizedMoE", test_quantized_moe.make_case(0, T=2), {"top_k": 2, "inner": 20}),
 }
 
 
@@ -72,6 +86,29 @@ def cut(array: Array, axis: int = -1) -> Array:
         ("attention", "v", cut, r"GatedAttention: v is"),
         ("mixture", "down", cut, r"SparseMoE: gate_up is \[4,6,8\], expected \[4,4,8\]"),
         ("mixture", "x", cut, r"SparseMoE: gate_up is"),
+        ("codes", "weight", lambda w: cut(w, 0), r"weight is \[1,3,4,64\], expected \[2,3,4,64\]"),
+        (
+            "codes",
+            "weight",
+            lambda w: cut(w, 1),
+            "has 3 blocks of 2 groups, expected enough for 70",
+        ),
+        ("codes", "weight", lambda w: cut(w, 2), "has codes of 3 bits, expected 4 or 8"),
+        ("codes", "weight_scales", cut, r"weight_scales is \[2,3,1,15\], expected \[2,3,1,16\]"),
+        ("codes", "weight_scales", lambda s: cut(s, 1), "weight has 2 blocks of 3 groups"),
+        (
+            "codes",
+            "weight_scales",
+            lambda s: s[:, :, [0] * 3],
+            "has 3 numbers a block, expected 1 or",
+        ),
+        ("codes", "x", lambda x: np.ones((1, 1, 97), np.float32), "expected enough for 97 inputs"),
+        ("codes", "x", lambda x: np.ones((1, 1, 64), np.float32), "for 64 inputs and no more"),
+        ("table", "ids", lambda i: i + 1, "an id is 32, expected 0 to 31"),
+        ("table", "ids", lambda i: i - 1, "an id is -1, expected 0 to 31"),
+        ("experts", "gate_up", lambda w: cut(w, 0), r"gate_up is \[3,4,2,4,64\], expected \[4,4,"),
+        ("experts", "gate_up", lambda w: cut(w, 1), r"gate_up is \[4,3,2,4,64\], expected \[4,4,"),
+        ("experts", "down_scales", lambda s: cut(s, 1), "down_scales is"),
     ],
 )
 def test_it_is_refused(case: str, name: str, change: Any, message: str) -> None:

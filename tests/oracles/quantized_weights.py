@@ -1,4 +1,4 @@
-"""Oracle of quantized weights: packed and unpacked one code at a time, straight from the layout."""
+"""Oracle of quantized weights: packed and unpacked code by code, straight from the layout."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def pack_codes(codes: Array, bits: int) -> Array:
     """``codes`` [rows, inputs], whole tiles and groups, as [Nt,Kg,bits,64] bytes."""
     rows, inputs = codes.shape
     packed = np.zeros((rows // 16, inputs // 32, bits, 64), np.uint8)
-    for n, k in np.ndindex(rows, inputs):
-        in_group, code = k % 32, int(codes[n, k])
-        chunk, shift = (in_group // 4, 0) if bits == 8 else (in_group // 8, in_group % 8 // 4 * 4)
-        packed[n // 16, k // 32, chunk, n % 16 * 4 + in_group % 4] |= code << shift
+    n, k = np.indices(codes.shape)
+    in_group = k % 32
+    chunk, shift = (in_group // 4, 0) if bits == 8 else (in_group // 8, in_group % 8 // 4 * 4)
+    place = n // 16, k // 32, chunk, n % 16 * 4 + in_group % 4
+    np.bitwise_or.at(packed, place, (codes.astype(int) << shift).astype(np.uint8))
     return packed
 
 
@@ -34,15 +35,16 @@ def pack_scales(*numbers: Array) -> Array:
 def unpacked(weight: Array, scales: Array) -> Doubles:
     """The matrix [rows, inputs] that the two tensors stand for, padding included."""
     tiles, groups, bits, _ = weight.shape
-    block = groups * 32 // scales.shape[1]
-    matrix = np.zeros((tiles * 16, groups * 32))
-    for n, k in np.ndindex(*matrix.shape):
-        in_group = k % 32
-        chunk, shift = (in_group // 4, 0) if bits == 8 else (in_group // 8, in_group % 8 // 4 * 4)
-        byte = int(weight[n // 16, k // 32, chunk, n % 16 * 4 + in_group % 4])
-        code = (byte >> shift) % 2**bits - 2 ** (bits - 1)
-        numbers = doubles(scales[n // 16, k // block, :, n % 16])
-        matrix[n, k] = code * numbers[0] + (numbers[1] if len(numbers) == 2 else 0.0)
+    n, k = np.indices((tiles * 16, groups * 32))
+    in_group = k % 32
+    chunk, shift = (in_group // 4, 0) if bits == 8 else (in_group // 8, in_group % 8 // 4 * 4)
+    stored = weight[n // 16, k // 32, chunk, n % 16 * 4 + in_group % 4].astype(int)
+    codes = (stored >> shift) % 2**bits - 2 ** (bits - 1)
+    block = k // (groups * 32 // scales.shape[1])
+    scale, *offset = (
+        doubles(scales)[n // 16, block, number, n % 16] for number in range(scales.shape[2])
+    )
+    matrix: Doubles = codes * scale + (offset[0] if offset else 0.0)
     return matrix
 
 

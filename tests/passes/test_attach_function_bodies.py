@@ -111,7 +111,8 @@ def test_another_opset_is_refused(opset: int) -> None:
     assert not model.functions
 
 
-REQUIRED = {"scale": "0.25", "top_k": "2", "N": "3", "width": "3"}
+REQUIRED = {"scale": "0.25", "top_k": "2", "N": "3", "width": "3", "inner": "3"}
+REQUIRED["shared_inner"] = "3"
 
 
 def dims(port: Port) -> str:

@@ -91,6 +91,52 @@ def test_a_weight_that_cannot_be_stored_so_is_named(text: str) -> None:
     assert "leave its role out of the recipe" in str(raised.value)
 
 
+MIXTURE = """g (float[B,T,40] x, float[B,T,4] logits, float[4,40,40] w, float[4,40,20] down,
+    float[1,40] sg, float[66,40] sgu, float[40,33] sd, int64[B] n) => (float[B,T,40] y) {
+    y = ai.deltaport.SharedExpertMoE<top_k = 2>(x, logits, w, down, sg, sgu, sd, n)
+}"""
+EXPERTS: dict[str, Recipe] = {
+    "w": weight("w", 4, 40, 40),
+    "down": weight("down", 4, 40, 20),
+    "sg": weight("sg", 1, 40),
+    "sgu": weight("sgu", 66, 40),
+    "sd": weight("sd", 40, 33),
+}
+
+
+def test_a_mixture() -> None:
+    model = parse_graph(MIXTURE, EXPERTS)
+    for name, bits in {"w": 4, "down": 4, "sgu": 8, "sd": 8}.items():
+        set_format(model.graph.initializers[name], WeightFormat(bits))
+    assert QuantizeWeights()(model).modified
+    EliminateDeadCode()(model)
+    VerifyGraph()(model)
+    shapes = {name: value.shape for name, value in model.graph.initializers.items()}
+    # Gate rows and up rows have tiles of their own.
+    assert shapes["w.codes"] == (4, 4, 2, 4, 64)
+    assert shapes["sgu.codes"] == (6, 2, 8, 64)
+    assert shapes["sgu.scales"] == (6, 2, 1, 16)
+    assert shapes["down.codes"] == (4, 3, 1, 4, 64)
+    assert shapes["sg"] == (1, 40)
+    [node] = model.graph
+    assert node.op_type == "QuantizedSharedExpertMoE"
+    assert {name: each.value for name, each in node.attributes.items()} == {
+        "top_k": 2,
+        "inner": 20,
+        "shared_inner": 33,
+    }
+
+
+def test_a_mixture_of_which_only_some_experts_have_a_format() -> None:
+    model = parse_graph(MIXTURE, EXPERTS)
+    for name in ("w", "down"):
+        set_format(model.graph.initializers[name], WeightFormat(4))
+    with pytest.raises(
+        PassError, match=r"w is to be int4 .*, and SharedExpertMoE reads it, .* both"
+    ):
+        QuantizeWeights()(model)
+
+
 def test_formats_follow_roles() -> None:
     names = ["model.layers.0.mlp.down_proj.weight", "model.layers.0.linear_attn.out_proj.weight"]
     shape = "float[40,40]"

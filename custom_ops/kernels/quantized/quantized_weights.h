@@ -25,6 +25,13 @@ struct QuantizedWeights {
   int64_t tile_scales() const {
     return groups / block_groups * (has_offsets ? 2 : 1) * kTileOutputs;
   }
+  // The same from a tile on.
+  QuantizedWeights from_tile(int64_t tile) const {
+    QuantizedWeights rest = *this;
+    rest.codes += tile * tile_bytes();
+    rest.scales += tile * tile_scales();
+    return rest;
+  }
 };
 
 }  // namespace deltaport

@@ -120,17 +120,18 @@ inline void combine_token(const MoEBlock& block, int64_t t) {
   });
 }
 
-// body(e, begin, rows) for all rows of every expert that has a token, a share of them per task.
-// rows_of(e) says how many there are. Many tasks keep many threads busy, but each gathers tokens.
+// body(e, begin, rows) for all rows of every expert that has a token, a share of them per task: at
+// least `least`, and a multiple of `unit`. rows_of(e) says how many there are. Many tasks keep many
+// threads busy, but each gathers tokens.
 template <class RowsOf, class Body>
 inline void for_each_share(const MoEBlock& block, const Parallel& parallel, RowsOf rows_of,
-                           Body body) {
-  constexpr int64_t kTasks = 32, kLeastRows = 64;
+                           int64_t least, int64_t unit, Body body) {
+  constexpr int64_t kTasks = 32;
   const Dispatch& d = block.dispatch;
   const int64_t experts = block.args.experts + 1;
   int64_t all_rows = 0;
   for (int64_t e = 0; e < experts; ++e) all_rows += d.first[e + 1] > d.first[e] ? rows_of(e) : 0;
-  const int64_t rows_per_task = max_of(round_up(all_rows / kTasks + 1, kTileRows), kLeastRows);
+  const int64_t rows_per_task = max_of(round_up(all_rows / kTasks + 1, unit), least);
   SharedBuffer begins(experts + 1);  // the first task of each expert
   int32_t* begin = begins.ints();
   begin[0] = 0;
@@ -147,13 +148,7 @@ inline void for_each_share(const MoEBlock& block, const Parallel& parallel, Rows
   });
 }
 
-inline void run_experts(const MoEBlock& block, const Parallel& parallel) {
-  const SparseMoEArgs& args = block.args;
-  for_each_share(block, parallel,
-                 [&](int64_t e) { return e == args.experts ? args.shared_inner : args.inner; },
-                 [&](int64_t e, int64_t n, int64_t rows) { expert_inner(block, e, n, rows); });
-  for_each_share(block, parallel, [&](int64_t) { return args.hidden; },
-                 [&](int64_t e, int64_t n, int64_t rows) { expert_out(block, e, n, rows); });
+inline void combine_tokens(const MoEBlock& block, const Parallel& parallel) {
   constexpr int64_t kTokens = 16;  // of a task
   const int64_t tokens = block.dispatch.tokens;
   parallel(round_up(tokens, kTokens) / kTokens, [&](size_t i) {
@@ -162,7 +157,20 @@ inline void run_experts(const MoEBlock& block, const Parallel& parallel) {
   });
 }
 
-inline void sparse_moe(const SparseMoEArgs& args, const Parallel& parallel) {
+inline void run_experts(const MoEBlock& block, const Parallel& parallel) {
+  const SparseMoEArgs& args = block.args;
+  constexpr int64_t kLeastRows = 64;
+  for_each_share(block, parallel,
+                 [&](int64_t e) { return e == args.experts ? args.shared_inner : args.inner; },
+                 kLeastRows, kTileRows, [&](int64_t e, int64_t n, int64_t rows) { expert_inner(block, e, n, rows); });
+  for_each_share(block, parallel, [&](int64_t) { return args.hidden; }, kLeastRows, kTileRows,
+                 [&](int64_t e, int64_t n, int64_t rows) { expert_out(block, e, n, rows); });
+  combine_tokens(block, parallel);
+}
+
+// Routes the real tokens, and calls run(block) for each block of them.
+template <class Run>
+inline void mixture(const SparseMoEArgs& args, const Parallel& parallel, Run run) {
   const SharedBuffer numbers(args.rows * args.tokens + 1);
   int32_t* real = numbers.ints();
   int64_t count = 0;
@@ -185,8 +193,12 @@ inline void sparse_moe(const SparseMoEArgs& args, const Parallel& parallel) {
   for (int64_t t = 0; t < count; t += kMoETokens) {
     const int64_t tokens = min_of(kMoETokens, count - t);
     const Dispatch d = dispatch(args, real + t, tokens, routes.ints(), parallel);
-    run_experts({args, d, activations.floats(), out}, parallel);
+    run(MoEBlock{args, d, activations.floats(), out});
   }
+}
+
+inline void sparse_moe(const SparseMoEArgs& args, const Parallel& parallel) {
+  mixture(args, parallel, [&](const MoEBlock& block) { run_experts(block, parallel); });
 }
 
 }  // namespace deltaport::DELTAPORT_ISA

@@ -12,8 +12,8 @@ struct SparseMoEArgs {
   int64_t rows, tokens, hidden, experts, inner, top_k;
   const float* x;              // [rows, tokens, hidden]
   const float* router_logits;  // [rows, tokens, experts]
-  Weights gate_up;             // [experts, 2 * inner, hidden]
-  Weights down;                // [experts, hidden, inner]
+  Weights gate_up{};           // [experts, 2 * inner, hidden]
+  Weights down{};              // [experts, hidden, inner]
   const int64_t* lengths;      // [rows]
   float* y;                    // [rows, tokens, hidden]
   // With a shared expert alone, of width shared_inner > 0:
