@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.one_op import Array, model_bytes, our_model
+from benchmarks.quantized_case import QuantizedCase, peer_op
+from benchmarks.quantized_mixture import mixture_case
 from deltaport.custom_ops.definitions import QUANTIZED_LINEAR
 from deltaport.graph_passes.quantize.code_layout import code_tiles, scale_tiles
 
-__all__ = ["QuantizedCase", "quantized_cases"]
-
-
-@dataclass(frozen=True)
-class QuantizedCase:
-    """One measurement. ``peers`` are the settings of the peer's op, of which the fastest counts."""
-
-    name: str
-    feeds: dict[str, Array]
-    ours: bytes
-    peers: dict[str, bytes]
-    exact: Callable[[], Array]
-    operations: float
-    bytes: float
+__all__ = ["quantized_cases"]
 
 
 def quantized_cases(chosen: str) -> Iterator[QuantizedCase]:
@@ -41,6 +27,11 @@ def quantized_cases(chosen: str) -> Iterator[QuantizedCase]:
                 name = f"linear {inputs}x{outputs} block={block} rows={rows}"
                 if chosen in name:
                     yield _linear(name, inputs, outputs, block, rows)
+    for block in (32, 128):
+        for rows in (1, 16, 64, 512):
+            name = f"moe block={block} T={rows}"
+            if chosen in name:
+                yield mixture_case(name, block, rows)
 
 
 def _linear(name: str, inputs: int, outputs: int, block: int, rows: int) -> QuantizedCase:
@@ -82,17 +73,5 @@ def _mat_mul_n_bits(codes: Array, scales: Array, block: int, level: int) -> byte
         "block_size": block,
         "accuracy_level": level,
     }
-    return _model("MatMulNBits", ["x", "B", "s"], {"B": packed, "s": scales}, attributes, inputs)
-
-
-def _model(
-    op: str, inputs: list[str], weights: dict[str, Array], attributes: dict[str, Any], width: int
-) -> bytes:
-    node = helper.make_node(op, inputs, ["y"], domain="com.microsoft", **attributes)
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "T", width])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    graph = helper.make_graph([node], "peer", [x], [y], stored)
-    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
-    return model
+    shapes = {"x": [1, "T", inputs]}
+    return peer_op("MatMulNBits", ["x", "B", "s"], {"B": packed, "s": scales}, attributes, shapes)

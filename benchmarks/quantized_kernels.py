@@ -1,9 +1,9 @@
-"""Our kernels for int4 weights against onnxruntime's ``MatMulNBits``, on the same weights.
+"""Our kernels for int4 weights against onnxruntime's, on the same weights.
 
-Both run in this process, taking turns. The peer has the setting that is fastest. Times are
-microseconds, medians of the rounds; errors are against float64, relative to the largest value.
-``limit_share`` is what the bandwidth and the rate of int8 products (onnxruntime's MatMulInteger),
-both measured here, would allow at most: the larger of the two shares.
+The peers are ``MatMulNBits`` and ``QMoE``, with the setting that is fastest. Both sides run in this
+process, taking turns. Times are microseconds, medians of the rounds; errors are against float64,
+relative to the largest value. ``limit_share`` is what the bandwidth and the rate of int8 products,
+onnxruntime's MatMulInteger, would allow at most: the larger of the two shares, both measured here.
 
     python -m benchmarks.quantized_kernels --case 2048x8192 --threads 1 --json figures.json
 """
@@ -20,7 +20,8 @@ from onnx import TensorProto, helper
 
 from benchmarks.kernels import turn
 from benchmarks.one_op import Array, BoundRun, session
-from benchmarks.quantized_cases import QuantizedCase, quantized_cases
+from benchmarks.quantized_case import QuantizedCase
+from benchmarks.quantized_cases import quantized_cases
 from benchmarks.report import Row, print_table, write_json
 from deltaport.bench.memory_bandwidth import read_bandwidth
 from deltaport.numerics import relative_error

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from deltaport.exporter.dump_folder import DumpFolder
 from deltaport.graph_passes.node_counts import NodeCount, node_counts
 from deltaport.graph_passes.pipeline import PassRun, default_pipeline, parse_pipeline
+from deltaport.graph_passes.quantize.weight_tags import check_formats
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
 
 __all__ = ["Compilation", "compile_graph"]
@@ -34,8 +35,9 @@ def compile_graph(
 ) -> tuple[ir.Model, Compilation]:
     """Run ``passes``, or else the pipeline of ``target``, over a graph whose weights are recipes.
 
-    Raises ``PassError`` where a pass refuses the graph that those before it leave: a bug in a
-    pipeline of ours, a mistake in one that somebody has given.
+    Raises ``PassError`` where a pass refuses the graph that those before it leave, or a format that
+    was chosen for a weight is not carried out: a bug in a pipeline of ours, a mistake in one that
+    somebody has given.
     """
     pipeline = default_pipeline(target) if passes is None else parse_pipeline(passes)
     before = node_counts(model)
@@ -49,4 +51,5 @@ def compile_graph(
     if dumps is not None:
         dumps.write(model)
     model = pipeline(model, after=after).model
+    check_formats(model.graph)
     return model, Compilation(pipeline.text, tuple(runs), before, node_counts(model))

@@ -37,7 +37,7 @@ Parallel threads_of_its_own(int& threads) {
 }  // namespace deltaport
 
 // Quantizes values [rows, inputs], all finite: see QuantizeArgs. 0, or 1 for sizes that make no sense,
-// or 2 where DELTAPORT_ISA names no instruction set of this machine.
+// or 2 where DELTAPORT_ISA names no instruction set of this machine, or 3 without memory.
 extern "C" __attribute__((visibility("default"))) int deltaport_quantize(
     const float* values, int64_t rows, int64_t inputs, int bits, int offsets, int64_t block,
     int threads, uint8_t* codes, uint16_t* scales) {
@@ -54,6 +54,8 @@ extern "C" __attribute__((visibility("default"))) int deltaport_quantize(
     kernels_for(isa == nullptr ? "" : isa).quantize(args, threads_of_its_own(threads));
   } catch (const std::invalid_argument&) {
     return 2;
+  } catch (...) {  // no memory
+    return 3;
   }
   return 0;
 }

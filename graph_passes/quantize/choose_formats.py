@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
 from deltaport.graph_passes.quantize.weight_tags import set_format
 from deltaport.graph_passes.rewriting import recipe_of
@@ -26,6 +26,14 @@ class ChooseFormats(GraphPass):
     name = "choose-formats"
 
     recipe: str = "int8"
+
+    def requires(self, model: ir.Model) -> None:
+        """No weights are joined yet: parts of one would not be known any more."""
+        for name, weight in model.graph.initializers.items():
+            if "+" in name and recipe_of(weight) is not None:
+                raise PreconditionError(
+                    f"{self.name}: {name} is joined of several weights; choose formats before"
+                )
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Look at every weight."""

@@ -48,20 +48,25 @@ def quantization_recipe(name: str) -> QuantizationRecipe:
         file = resources.files(__package__) / "recipes" / f"{name}.toml"
         return _parse(name, f"recipe {name}", file.read_bytes())
     path = Path(name)
-    if path.suffix != ".toml" or not path.is_file():
+    try:
+        is_file = path.suffix == ".toml" and path.is_file()
+        if is_file and path.stat().st_size > _LIMIT:
+            raise InputError(f"{path}: larger than {_LIMIT} bytes, which no recipe is")
+        data = path.read_bytes() if is_file else None
+    except OSError as error:
+        raise InputError(f"recipe {quote(name[:80])}: cannot be read: {error.strerror}") from None
+    if data is None:
         raise InputError(
-            f"recipe {quote(name)}: there is none of that name; choose one of "
+            f"recipe {quote(name[:80])}: there is none of that name; choose one of "
             f"{', '.join(shipped_recipes())}, or name a TOML file"
         )
-    if path.stat().st_size > _LIMIT:
-        raise InputError(f"{path}: larger than {_LIMIT} bytes, which no recipe is")
-    return _parse(path.stem, str(path), path.read_bytes())
+    return _parse(path.stem, str(path), data)
 
 
 def _parse(name: str, where: str, data: bytes) -> QuantizationRecipe:
     try:
         found = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, beyond what is parsed
         raise InputError(f"{where}: no TOML: {error}") from None
     unknown = sorted(set(found) - {"summary", "roles"})
     if unknown:

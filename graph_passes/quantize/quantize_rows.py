@@ -18,7 +18,7 @@ from deltaport.runtime.kernel_library import ISA_VARIABLE, kernel_library, suppo
 
 __all__ = ["quantize_rows"]
 
-_NO_SUCH_ISA = 2
+_NO_SUCH_ISA, _NO_MEMORY = 2, 3
 
 
 def quantize_rows(
@@ -53,6 +53,8 @@ def quantize_rows(
             f"{ISA_VARIABLE} is {os.environ.get(ISA_VARIABLE)!r}, but this machine runs: "
             f"{', '.join(supported_isas())}; unset it to have the first"
         )
+    if problem == _NO_MEMORY:
+        raise MemoryError
     if problem:
         raise ValueError(f"{stored}: no format of weights")
     return codes, scales.view(ml_dtypes.bfloat16)

@@ -57,6 +57,8 @@ class QuantizeWeights(GraphPass):
         if format_ is None or recipe is None:
             return False
         nodes = [use.node for use in weight.uses()]
+        if not nodes:  # joined into another, which has the format now
+            return False
         for node in nodes:
             if not _reads_matrix(node, weight) or len(recipe.shape) != 2:
                 raise PassError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from deltaport.errors import PassError
 from deltaport.graph_passes.quantize.weight_format import WeightFormat, parse_format
 
-__all__ = ["format_of", "same_format", "set_format"]
+__all__ = ["check_formats", "format_of", "same_format", "set_format"]
 
 _KEY = "deltaport.format"
 
@@ -28,3 +29,12 @@ def set_format(weight: ir.Value, format_: WeightFormat | None) -> None:
 def same_format(weights: list[ir.Value]) -> bool:
     """Whether all are to be stored alike, so that they can become one."""
     return len({weight.metadata_props.get(_KEY) for weight in weights}) <= 1
+
+
+def check_formats(graph: ir.Graph) -> None:
+    """Raise ``PassError`` where a weight was to have a format and was left as it is."""
+    for name, weight in graph.initializers.items():
+        if (chosen := format_of(weight)) is not None:
+            raise PassError(
+                f"{name} was to be {chosen} and is not; run lower-to-linear and quantize-weights"
+            )

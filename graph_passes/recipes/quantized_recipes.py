@@ -25,6 +25,9 @@ from deltaport.graph_passes.recipes.region import Region
 
 __all__ = ["Codes", "Scales"]
 
+_MOST_VALUES = 1 << 22  # weights that are in memory as float32 at a time
+_LARGEST = 3e38  # a scale times its code must not round to more than float32 has
+
 
 class _Quantized(UnaryRecipe):
     """What both have in common: of ``inner`` [..,rows,inputs], a part of its quantized form."""
@@ -48,33 +51,38 @@ class _Quantized(UnaryRecipe):
 
     def _parts(
         self, source: TensorSource, region: Region, inputs: tuple[int, int]
-    ) -> Iterator[tuple[tuple[int, ...], NDArray[np.uint8], NDArray[Any]]]:
-        """For each matrix in ``region``: where it is there, and its codes and scales.
+    ) -> Iterator[tuple[tuple[int | slice, ...], NDArray[np.uint8], NDArray[Any]]]:
+        """Some tiles at a time of each matrix in ``region``: where, and their codes and scales.
 
-        Of tiles those of the region, of inputs [start, stop), whole blocks.
+        Of tiles those of the region, of inputs [start, stop), whole blocks. Scales are a small part
+        of what they are made of: memory is bounded by what is read, not by what is given.
         """
         *outer, tiles = region[: len(self.inner.shape) - 1]
         *_, all_rows, all_inputs = self.inner.shape
-        rows = (tiles[0] * TILE_ROWS, min(tiles[1] * TILE_ROWS, all_rows))
         columns = (inputs[0], min(inputs[1], all_inputs))
+        step = max(1, _MOST_VALUES // (TILE_ROWS * (columns[1] - columns[0])))
         for at in product(*(range(start, stop) for start, stop in outer)):
-            inner = (*((i, i + 1) for i in at), rows, columns)
-            values = self.inner.read(source, inner).astype(np.float32)
-            values = values.reshape(values.shape[-2:])
-            if not np.isfinite(values).all():
-                raise self._not_finite(source, inner, values)
             place = tuple(i - start for i, (start, _) in zip(at, outer, strict=True))
-            yield place, *quantize_rows(values, self.format)
+            for first in range(tiles[0], tiles[1], step):
+                last = min(first + step, tiles[1])
+                rows = (first * TILE_ROWS, min(last * TILE_ROWS, all_rows))
+                inner = (*((i, i + 1) for i in at), rows, columns)
+                where = (*place, slice(first - tiles[0], last - tiles[0]))
+                yield where, *quantize_rows(self._values(source, inner), self.format)
 
-    def _not_finite(
-        self, source: TensorSource, region: Region, values: NDArray[np.float32]
-    ) -> CheckpointError:
-        row, column = map(int, np.argwhere(~np.isfinite(values))[0])
-        names = names_read(self.inner, source, region, (*[0] * (len(region) - 2), row, column))
-        return CheckpointError(
-            f"tensor {names}: holds {float(values[row, column])}, which {self.format} has no code "
-            "for; keep its role in floating point, or mend the checkpoint"
-        )
+    def _values(self, source: TensorSource, region: Region) -> NDArray[np.float32]:
+        values = self.inner.read(source, region).astype(np.float32)
+        matrix: NDArray[np.float32] = values.reshape(values.shape[-2:])
+        beyond = ~(np.abs(matrix) <= _LARGEST)  # NaN, too
+        if beyond.any():
+            row, column = map(int, np.argwhere(beyond)[0])
+            at = (*[0] * (len(region) - 2), row, column)
+            raise CheckpointError(
+                f"tensor {names_read(self.inner, source, region, at)}: holds "
+                f"{float(matrix[row, column]):g}, which {self.format} has no code for; keep its "
+                "role in floating point, or mend the checkpoint"
+            )
+        return matrix
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,10 +9,16 @@ import pytest
 
 from deltaport.errors import PassError
 from deltaport.graph_passes.clean.eliminate_dead_code import EliminateDeadCode
+from deltaport.graph_passes.graph_pass import PreconditionError
 from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
 from deltaport.graph_passes.quantize.quantize_weights import QuantizeWeights
 from deltaport.graph_passes.quantize.weight_format import WeightFormat
-from deltaport.graph_passes.quantize.weight_tags import format_of, same_format, set_format
+from deltaport.graph_passes.quantize.weight_tags import (
+    check_formats,
+    format_of,
+    same_format,
+    set_format,
+)
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.verify.verify_graph import VerifyGraph
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight
@@ -154,3 +160,29 @@ def test_formats_follow_roles() -> None:
     for value in model.graph.initializers.values():
         set_format(value, None)
     assert same_format(list(model.graph.initializers.values()))
+
+
+def test_formats_are_not_chosen_for_what_is_joined() -> None:
+    text = "g (float[40,40] a, float[40,40] b) => (float[40,40] y) { y = Add(a, b) }"
+    model = parse_graph(text, {"a": weight("a", 40, 40)})
+    value = model.graph.initializers.pop("a")
+    value.name = "model.layers.0.mlp.gate_proj+up_proj.weight"
+    model.graph.initializers[value.name] = value
+    with pytest.raises(PreconditionError, match=r"gate_proj\+up_proj.weight is joined of several"):
+        ChooseFormats()(model)
+
+
+def test_a_weight_that_nobody_reads_is_left_alone() -> None:
+    model = parse_graph(LINEAR % CALL.replace("w)", "x)"), {"w": weight("w", 20, 40)})
+    set_format(model.graph.initializers["w"], WeightFormat(4))
+    assert not QuantizeWeights()(model).modified
+
+
+def test_a_format_that_was_not_carried_out_is_found() -> None:
+    model = parse_graph(LINEAR % CALL, {"w": weight("w", 20, 40)})
+    check_formats(model.graph)
+    set_format(model.graph.initializers["w"], WeightFormat(4))
+    with pytest.raises(PassError, match=r"w was to be int4 block=32 and is not; run .*quantize-we"):
+        check_formats(model.graph)
+    QuantizeWeights()(model)
+    check_formats(model.graph)

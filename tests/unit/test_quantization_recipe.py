@@ -58,6 +58,8 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     [
         ("[roles", "no TOML: "),
         ("\xff", "no TOML: "),
+        ("x = " + "[" * 5000, "no TOML: "),
+        ("x = " + "1" * 5000, "no TOML: "),
         ("x = 1", "'x' is unknown; it has summary and [roles]"),
         ("", "expected a table [roles], and a text as its summary if any"),
         ("summary = 1\n[roles]", "expected a table [roles], and a text as its summary if any"),
@@ -83,3 +85,8 @@ def test_a_recipe_that_is_not_there(name: str) -> None:
         InputError, match=r"there is none of that name; choose one of int4, int4-all"
     ):
         quantization_recipe(name)
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        quantization_recipe("a" * 300 + ".toml")

@@ -112,6 +112,21 @@ def test_what_is_too_small_becomes_zero() -> None:
     np.testing.assert_array_equal(unpacked(*quantize_rows(values, WeightFormat(4))), 0)
 
 
+@pytest.mark.parametrize("stored", [each for each in FORMATS if each.asymmetric], ids=str)
+def test_padding_does_not_draw_an_offset_to_itself(stored: WeightFormat) -> None:
+    values = np.random.default_rng(4).normal(5, 1, (16, stored.block + 8)).astype(np.float32)
+    found = unpacked(*quantize_rows(values, stored))[:, : values.shape[1]]
+    lost = np.abs(found - values)[:, stored.block :].max()
+    assert lost < (0.25 if stored.bits == 4 else 0.02)
+
+
+def test_the_largest_there_are() -> None:
+    values = np.full((16, 32), np.finfo(np.float32).max, np.float32)
+    for stored in (WeightFormat(4), WeightFormat(8), WeightFormat(8, 32, True)):
+        _, scales = quantize_rows(values, stored)
+        assert np.isfinite(scales.astype(np.float32)).all()
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from deltaport.errors import CheckpointError
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.graph_passes.quantize.weight_format import WeightFormat
+from deltaport.graph_passes.recipes import quantized_recipes
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.layout_recipes import Concat
 from deltaport.graph_passes.recipes.parse_recipe import parse_recipe
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
-from deltaport.graph_passes.recipes.recipe import Recipe, Source
+from deltaport.graph_passes.recipes.recipe import Recipe, Source, TensorSource
+from deltaport.graph_passes.recipes.region import Region
 from tests.passes.contrib_runner import Arrays
 
 FORMATS = [WeightFormat(4), WeightFormat(4, 128, True), WeightFormat(8, 64), WeightFormat(8)]
@@ -74,7 +76,7 @@ def test_it_is_read_as_it_is_written(stored: WeightFormat) -> None:
         assert parse_recipe(recipe.describe()) == recipe
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3.4e38])
 def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
     first, second = np.ones((2, 16, 64), np.float32)
     second[3, 60] = bad
@@ -83,8 +85,8 @@ def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
         with pytest.raises(CheckpointError) as raised:
             b"".join(evaluate(recipe, Arrays({"first": first, "second": second})))
         assert str(raised.value) == (
-            f"tensor 'second': holds {bad}, which int4 block=32 has no code for; keep its role in "
-            "floating point, or mend the checkpoint"
+            f"tensor 'second': holds {bad:g}, which int4 block=32 has no code for; keep its role "
+            "in floating point, or mend the checkpoint"
         )
 
 
@@ -94,3 +96,28 @@ def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
 def test_what_cannot_be_quantized(shape: tuple[int, ...], given: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="no format of weights"):
         Codes(Source("w", shape, np.dtype(np.float32)), *given)
+
+
+def test_scales_are_read_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).standard_normal((2, 100, 300)).astype(np.float32)
+    recipes = both(Source("w", array.shape, array.dtype), WeightFormat(4))
+    monkeypatch.setattr(quantized_recipes, "_MOST_VALUES", 2 * 16 * 300)
+    for recipe, wanted in zip(recipes, expected(array, WeightFormat(4)), strict=True):
+        source = LargestRead(Arrays({"w": array}))
+        assert b"".join(evaluate(recipe, source)) == wanted.tobytes()
+        assert source.largest == 2 * 16 * 300
+
+
+class LargestRead:
+    """A source that remembers how many values were read at a time, at most."""
+
+    def __init__(self, source: TensorSource) -> None:
+        self.source, self.largest = source, 0
+
+    def read(self, name: str, region: Region) -> NDArray[Any]:
+        values = self.source.read(name, region)
+        self.largest = max(self.largest, values.size)
+        return values
+
+    def release(self, name: str) -> None:
+        self.source.release(name)

@@ -11,7 +11,8 @@ struct ScaledBlock {
   float values[kLargestBlock] = {};
   float power = 1;  // of two, that the values are to be multiplied with
 
-  ScaledBlock(const float* from, int64_t some) {
+  // Of `some` values; up to `padded` they are repeated, the rest is zero.
+  ScaledBlock(const float* from, int64_t some, int64_t padded) {
     uint32_t most = 0;  // as integers, magnitudes are in order
     for (int64_t k = 0; k < some; ++k) {
       uint32_t bits;
@@ -32,6 +33,8 @@ struct ScaledBlock {
     const uint32_t down = 254 - exponent + 127, half = down / 2;
     const float first = power_of_two(half), second = power_of_two(down - half);
     for (int64_t k = 0; k < some; ++k) values[k] = from[k] * first * second;
+    // What a block is padded with meets activations of zero, and zeros would draw an offset to them.
+    for (int64_t k = some; k < padded; ++k) values[k] = values[k - some];
   }
 };
 
@@ -65,7 +68,8 @@ inline void quantize_tile(const QuantizeArgs& args, int64_t tile) {
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t begin = b * args.block;
       const int64_t some = n < args.rows ? min_of(args.block, args.inputs - begin) : 0;
-      const ScaledBlock block(args.values + n * args.inputs + begin, some);
+      const ScaledBlock block(args.values + n * args.inputs + begin, some,
+                              args.offsets ? args.block : some);
       const Scaling scaling = search_scaling(block.values, args.block, args.bits, args.offsets);
       BFloat16* out = args.scales + (tile * blocks + b) * numbers * kTileOutputs + row;
       out[0] = {bfloat16_bits(scaling.scale * block.power)};

@@ -23,12 +23,12 @@ inline CodeRange code_range(int bits) {
   return bits == 4 ? CodeRange{-8, 7} : CodeRange{-127, 127};
 }
 
-// The nearest that bfloat16 has, ties to even, and not infinite.
+// The nearest that bfloat16 has, ties to even; the largest that it has for what is beyond.
 inline uint16_t bfloat16_bits(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-  return static_cast<uint16_t>((rounded & 0x7F80) == 0x7F80 ? bits >> 16 : rounded);
+  return static_cast<uint16_t>((rounded & 0x7F80) == 0x7F80 ? (rounded & 0x8000) | 0x7F7F : rounded);
 }
 inline float as_stored(float x) { return as_float(BFloat16{bfloat16_bits(x)}); }
 
