@@ -14,11 +14,18 @@ namespace deltaport {
 // Below this, of all caches together, copying is faster than mapping.
 constexpr size_t kWorthSharing = 512 << 10;
 
-// Where the pages of a slot's caches come from.
+// Where the pages of a slot's caches come from. Of three kinds:
+//   plain: from the buffers, each row in one range of the system's
+//   shared: those of the first `columns` columns from elsewhere, which is a range by itself in each
+//     plane, and so is the rest. `pages` has them, as long as the columns have not changed since.
+//   unknown: what is left where the system failed half-way. Such a row is copied, never moved: the
+//     system may move some of several ranges, and then fail.
 struct CacheMapping {
-  std::shared_ptr<const SharedPages> pages;  // those of the first `columns` columns; null: its own
+  std::shared_ptr<const SharedPages> pages;
   int64_t columns = 0;
-  bool plain = true;  // surely no page but the buffers' own
+  bool plain = true;
+
+  static CacheMapping unknown() { return {nullptr, 0, false}; }
 };
 
 // Of the caches among `tensors` that can be mapped (TensorMemory::shares_pages):
@@ -33,7 +40,22 @@ std::shared_ptr<const SharedPages> store_columns(std::span<const TensorMemory> t
 // Maps the columns over a slot's. False where the system could not: the slot has some of these pages
 // and some of those it had.
 bool map_columns(std::span<const TensorMemory> tensors, int64_t slot, const CacheMapping& mapping);
+// Copies the columns over a slot's. False where that cannot be.
+bool read_columns(std::span<const TensorMemory> tensors, int64_t slot, const CacheMapping& mapping);
 // Gives a slot pages of its own, which read as zero. False where the system could not.
 bool renew_caches(std::span<const TensorMemory> tensors, int64_t slot);
+
+// A row to be moved: its columns that count, and where its pages come from.
+struct MappedRow {
+  std::byte* data;
+  int64_t used;
+  const CacheMapping& mapping;
+};
+// Moves a row to where all pages are plain, and leaves plain ones behind. False where the system failed
+// half-way: the contents are there, in unknown ranges.
+bool move_mapped(const TensorMemory& tensor, MappedRow from, std::byte* to);
+// Exchanges rows of a cache of which not all are plain, by way of `scratch`, which is and stays plain.
+// False where the system failed half-way: the contents are exchanged, the mappings unknown.
+bool exchange_mapped(const TensorMemory& tensor, MappedRow a, MappedRow b, std::byte* scratch);
 
 }  // namespace deltaport

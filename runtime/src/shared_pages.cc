@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "virtual_memory.h"
 
@@ -44,11 +45,17 @@ std::shared_ptr<SharedPages> SharedPages::make(size_t bytes) {
     --files;
     return nullptr;
   }
-  SharedPages* const made = new (std::nothrow) SharedPages(file);
-  if (made != nullptr) return std::shared_ptr<SharedPages>(made);
-  close(file);
-  --files;
-  return nullptr;
+  std::unique_ptr<SharedPages> made(new (std::nothrow) SharedPages(file));
+  if (made == nullptr) {
+    close(file);
+    --files;
+    return nullptr;
+  }
+  try {
+    return std::shared_ptr<SharedPages>(std::move(made));
+  } catch (const std::bad_alloc&) {  // which leaves it where it was made, to be closed
+    return nullptr;
+  }
 }
 
 SharedPages::~SharedPages() {
@@ -62,6 +69,18 @@ bool SharedPages::write(size_t at, const std::byte* from, size_t bytes) {
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return false;
     from += done;
+    at += static_cast<size_t>(done);
+    bytes -= static_cast<size_t>(done);
+  }
+  return true;
+}
+
+bool SharedPages::read(size_t at, std::byte* to, size_t bytes) const {
+  while (bytes > 0) {
+    const ssize_t done = pread(file_, to, bytes, static_cast<off_t>(at));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) return false;
+    to += done;
     at += static_cast<size_t>(done);
     bytes -= static_cast<size_t>(done);
   }

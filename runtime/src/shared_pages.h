@@ -17,8 +17,10 @@ class SharedPages {
 
   // Puts bytes at `at`, before anything maps them. False where memory runs out.
   bool write(size_t at, const std::byte* from, size_t bytes);
+  // Gets bytes back. False where that cannot be.
+  bool read(size_t at, std::byte* to, size_t bytes) const;
   // Maps whole pages from `at` on over those of a region: a page that is written there becomes the
-  // region's own. False where the system cannot, and the region is as it was.
+  // region's own. False where the system cannot: the region is as it was, or reads as zero.
   bool map(size_t at, std::byte* to, size_t bytes) const;
 
  private:

@@ -1,6 +1,7 @@
 #include "state_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -34,9 +35,6 @@ struct StateMemory::Impl {
   Impl(StateLayout given, int64_t slots, int64_t capacity);
   std::byte* current(const TensorMemory& tensor, int64_t slot) const {
     return tensor.row(tensor.current(parity[slot]), slot);
-  }
-  MovedRow moved(const TensorMemory& tensor, int buffer, int64_t slot, int64_t used) const {
-    return {tensor.row(buffer, slot), used, tensor.shares_pages() ? mappings[slot].columns : 0};
   }
   // Gives the slot caches with pages of its own, which read as zero.
   void renew(int64_t slot);
@@ -83,15 +81,14 @@ StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
 void StateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
   for (const TensorMemory& tensor : tensors) {
     if (tensor.geometry.buffers == 1) continue;
-    tensor.move_row({current(tensor, slot), used},
-                    tensor.row(tensor.current(!parity[slot]), slot));
+    tensor.move_row(current(tensor, slot), tensor.row(tensor.current(!parity[slot]), slot), used);
   }
   parity[slot] = !parity[slot];
 }
 
 void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
   std::copy(old.parity.begin(), old.parity.end(), parity.begin());
-  // Mappings are the same only where the same caches can be mapped.
+  // Where the same caches can be mapped, slots go on sharing them.
   const bool same = capacity == old.capacity &&
                     std::ranges::equal(tensors, old.tensors, {}, &TensorMemory::shares_pages,
                                        &TensorMemory::shares_pages);
@@ -106,10 +103,16 @@ void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
     }
     for (int64_t slot = 0; slot < old.slots; ++slot) {
       std::byte* const target = current(to, slot);
-      if (from.moves_pages && from.geometry == to.geometry && (same || old.mappings[slot].plain)) {
-        from.move_row(old.moved(from, from.current(parity[slot]), slot, used[slot]), target);
+      std::byte* const source = old.current(from, slot);
+      const CacheMapping& mapping = old.mappings[slot];
+      const bool own = mapping.plain || !from.shares_pages();
+      if (from.moves_pages && from.geometry == to.geometry && own) {
+        from.move_row(source, target, used[slot]);
+      } else if (same && from.shares_pages()) {
+        const bool known = move_mapped(from, {source, used[slot], mapping}, target);
+        if (!known) mappings[slot] = CacheMapping::unknown();
       } else {
-        copy_planes(old.current(from, slot), from.geometry.plane_bytes(), target, to.geometry.plane_bytes(),
+        copy_planes(source, from.geometry.plane_bytes(), target, to.geometry.plane_bytes(),
                     to.geometry.planes, to.geometry.used_plane_bytes(used[slot]));
       }
     }
@@ -118,8 +121,8 @@ void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
 }
 
 void StateMemory::Impl::renew(int64_t slot) {
-  // Where that fails the old pages are there still, and so is what has to be known of them.
-  if (!mappings[slot].plain && renew_caches(tensors, slot)) mappings[slot] = {};
+  if (mappings[slot].plain) return;
+  mappings[slot] = renew_caches(tensors, slot) ? CacheMapping() : CacheMapping::unknown();
 }
 
 int64_t StateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
@@ -129,16 +132,26 @@ int64_t StateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
       sharing + 2 > kMostShared / shared_ranges(tensors)) {
     return 0;
   }
+  // Over what is there already the ranges would not be those that a mapping says.
+  renew(to);
   CacheMapping& origin = mappings[from];
-  if (origin.pages == nullptr || used - origin.columns > used / 4) {
+  if (!mappings[to].plain || (!origin.plain && origin.columns == 0)) return 0;
+  if (origin.pages == nullptr || origin.columns > used || used - origin.columns > used / 4) {
     const CacheMapping fresh{store_columns(tensors, from, used), used, false};
     if (fresh.pages == nullptr) return 0;
+    if (!map_columns(tensors, from, fresh)) {
+      // Some of it may be gone: the only copy is that in the file.
+      if (!read_columns(tensors, from, fresh)) std::abort();
+      origin = CacheMapping::unknown();
+      return 0;
+    }
     origin = fresh;
-    map_columns(tensors, from, fresh);  // they are the same where that fails
   }
-  mappings[to] = origin;
-  if (map_columns(tensors, to, origin)) return origin.columns;
-  mappings[to].pages = nullptr;
+  if (map_columns(tensors, to, origin)) {
+    mappings[to] = origin;
+    return origin.columns;
+  }
+  mappings[to] = CacheMapping::unknown();
   return 0;
 }
 
@@ -185,26 +198,32 @@ void StateMemory::commit(int64_t first, int64_t count) {
 void StateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b) {
   if (a == b) return;
   const bool parity_a = impl_->parity[a], parity_b = impl_->parity[b];
+  CacheMapping &mapping_a = impl_->mappings[a], &mapping_b = impl_->mappings[b];
+  const bool plain = mapping_a.plain && mapping_b.plain;
+  bool known = true;
   const int64_t shorter = std::min(used_a, used_b), longer = std::max(used_a, used_b);
   for (const TensorMemory& tensor : impl_->tensors) {
     const int buffer_a = tensor.current(parity_a), buffer_b = tensor.current(parity_b);
     if (buffer_a == buffer_b) {
-      tensor.exchange_rows(impl_->moved(tensor, buffer_a, a, used_a),
-                           impl_->moved(tensor, buffer_b, b, used_b), impl_->scratch.data());
+      std::byte *const row_a = tensor.row(buffer_a, a), *const row_b = tensor.row(buffer_b, b);
+      if (tensor.shares_pages() && !plain) {
+        known = exchange_mapped(tensor, {row_a, used_a, mapping_a}, {row_b, used_b, mapping_b},
+                                impl_->scratch.data()) && known;
+      } else {
+        tensor.exchange_rows(row_a, row_b, used_a, used_b, impl_->scratch.data());
+      }
     } else {
       // Each moves to where the other has nothing that counts.
-      tensor.move_row({tensor.row(buffer_a, a), used_a}, tensor.row(buffer_a, b));
-      tensor.move_row({tensor.row(buffer_b, b), used_b}, tensor.row(buffer_b, a));
+      tensor.move_row(tensor.row(buffer_a, a), tensor.row(buffer_a, b), used_a);
+      tensor.move_row(tensor.row(buffer_b, b), tensor.row(buffer_b, a), used_b);
     }
     // The one that has fewer columns now holds no more pages than it did where it was.
     if (tensor.geometry.is_cache) tensor.discard_columns(used_a > used_b ? a : b, shorter, longer);
   }
   impl_->parity[a] = parity_b;
   impl_->parity[b] = parity_a;
-  CacheMapping &mapping_a = impl_->mappings[a], &mapping_b = impl_->mappings[b];
   std::swap(mapping_a, mapping_b);
-  // Where pages could not be moved, those mapped from elsewhere are where they were.
-  mapping_a.plain = mapping_b.plain = mapping_a.plain && mapping_b.plain;
+  if (!known) mapping_a = mapping_b = CacheMapping::unknown();
   if (used_b == 0) impl_->renew(a);
   if (used_a == 0) impl_->renew(b);
 }

@@ -17,13 +17,6 @@ constexpr size_t kWorthMoving = 256 << 10;
 void copy_planes(const std::byte* from, size_t from_stride, std::byte* to, size_t to_stride,
                  int64_t planes, size_t bytes);
 
-// A row to be moved: its columns that count, and how many of them are mapped from elsewhere.
-struct MovedRow {
-  std::byte* data;
-  int64_t used;
-  int64_t shared = 0;
-};
-
 struct TensorMemory {
   Geometry geometry;
   bool moves_pages;  // rows are large and have pages of their own
@@ -42,10 +35,12 @@ struct TensorMemory {
 
   // Gives back whole pages in columns from `begin` to `end` of a cache's slot.
   void discard_columns(int64_t slot, int64_t begin, int64_t end) const;
-  // Exchanges what counts of two rows, by way of `scratch` where it moves pages.
-  void exchange_rows(MovedRow a, MovedRow b, std::byte* scratch) const;
-  // Moves what counts of a row to where another is. What it leaves there is unspecified.
-  void move_row(MovedRow from, std::byte* to) const;
+  // Exchanges what counts of two rows, by way of `scratch` where it moves pages. Of both, and of what
+  // move_row moves, all pages are the buffers' own.
+  void exchange_rows(std::byte* a, std::byte* b, int64_t used_a, int64_t used_b,
+                     std::byte* scratch) const;
+  // Moves what counts of a row over another. What it leaves in `from` is unspecified.
+  void move_row(std::byte* from, std::byte* to, int64_t used) const;
 };
 
 }  // namespace deltaport

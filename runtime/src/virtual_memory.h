@@ -38,7 +38,8 @@ void discard_pages(std::byte* begin, size_t bytes);
 void zero(std::byte* begin, size_t bytes);
 
 // Maps pages over others, from `at` on of a file, written pages becoming the region's own; or, where
-// `file` is negative, pages that read as zero. False where the system cannot: all is as it was then.
+// `file` is negative, pages that read as zero. False where the system cannot: all is as it was, or, if
+// it failed after it had begun, reads as zero.
 bool map_over(std::byte* to, size_t bytes, int file = -1, size_t at = 0);
 
 // Moves whole pages over others; where they came from reads as zero then. False where the system

@@ -364,6 +364,20 @@ def test_copies_that_are_exchanged_still_share_their_pages() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
+@pytest.mark.parametrize("used", [0, 1, 10, 100, 1000])
+def test_a_row_exchanged_with_one_that_shares_keeps_none_of_its_pages(used: int) -> None:
+    memory = filled(7, 1000, slots=3, capacity=1024)
+    memory.unpack(0, 2, used, b"\1" * memory.packed_bytes(0, used))
+    memory.duplicate(0, 1, 1000)
+    memory.clear(1)
+    memory.exchange(0, 2, 1000, used)
+    assert memory.pack(0, 2, 1000) == bytes([7]) * memory.packed_bytes(0, 1000)
+    assert memory.pack(0, 0, used) == b"\1" * memory.packed_bytes(0, used)
+    memory.clear(2)
+    assert "deltaport-state" not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
 def test_more_copies_than_files_and_mappings() -> None:
     """Then they are copied: nothing fails, and nothing is left behind."""
     files, ranges = Path("/proc/self/fd"), Path("/proc/self/maps")
