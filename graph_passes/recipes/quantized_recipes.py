@@ -67,6 +67,7 @@ class _Quantized(UnaryRecipe):
                 last = min(first + step, tiles[1])
                 rows = (first * TILE_ROWS, min(last * TILE_ROWS, all_rows))
                 inner = (*((i, i + 1) for i in at), rows, columns)
+                where: tuple[int | slice, ...]
                 where = (*place, slice(first - tiles[0], last - tiles[0]))
                 yield where, *quantize_rows(self._values(source, inner), self.format)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -305,10 +306,18 @@ def test_exchanges_do_not_fill_the_table_of_mappings() -> None:
         assert set(memory.pack(1, slot, 256)) == {value}
 
 
-def held_bytes() -> int:
-    """What this process has in memory, pages mapped twice counted once."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def held_bytes(memory: Any) -> int:
+    """What the caches of :func:`filled` have in memory, pages mapped twice counted once."""
+    begin = memory.past(0, 0).ctypes.data
+    end = begin + memory.slots * 4 * memory.capacity * 4096
+    held, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            first, last = (int(text, 16) for text in found.groups())
+            inside = first < end and begin < last
+        elif inside and line.startswith("Pss:"):
+            held += 1024 * int(line.split()[1])
+    return held
 
 
 def filled(value: int, used: int, *, slots: int, capacity: int) -> Any:
@@ -322,31 +331,31 @@ def filled(value: int, used: int, *, slots: int, capacity: int) -> Any:
 def test_copies_share_their_pages_until_they_write() -> None:
     memory = filled(7, 1000, slots=9, capacity=1024)
     size = memory.packed_bytes(0, 1000)
-    before = held_bytes()
+    before = held_bytes(memory)
     for slot in range(1, 9):
         memory.duplicate(0 if slot % 2 else slot - 1, slot, 1000)
     for slot in range(9):
         assert memory.pack(0, slot, 1000) == bytes([7]) * size
         column = memory.past(0, slot).reshape(4, 1024, 4096)
         column[:, 1000] = slot
-    assert held_bytes() < before + size // 2
+    assert held_bytes(memory) < before + size // 2
     for slot in range(9):
         column = memory.past(0, slot).reshape(4, 1024, 4096)
         assert (column[:, :1000] == 7).all()
         assert (column[:, 1000] == slot).all()
     memory.past(0, 3).reshape(4, 1024, 4096)[:, :1000] = 8
-    assert held_bytes() > before + size // 2
+    assert held_bytes(memory) > before + size // 2
     assert memory.pack(0, 4, 1000) == memory.pack(0, 0, 1000) == bytes([7]) * size
     for slot in range(9):
         memory.clear(slot)
-    assert held_bytes() < before - size // 2
+    assert held_bytes(memory) < before - size // 2
     assert memory.resident_bytes() == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
 def test_copies_that_are_exchanged_still_share_their_pages() -> None:
     memory = filled(7, 1000, slots=4, capacity=1024)
-    before = held_bytes()
+    before = held_bytes(memory)
     memory.duplicate(0, 1, 1000)
     for _ in range(8):  # around, by way of slots that are empty and slots that are not
         for a, b, used_a, used_b in [
@@ -357,10 +366,10 @@ def test_copies_that_are_exchanged_still_share_their_pages() -> None:
         ]:
             memory.exchange(a, b, used_a, used_b)
     assert memory.pack(0, 0, 1000) == memory.pack(0, 1, 1000)
-    assert held_bytes() < before + memory.packed_bytes(0, 1000) // 2
+    assert held_bytes(memory) < before + memory.packed_bytes(0, 1000) // 2
     memory.reserve(6, 1024, [1000, 1000, 0, 0])
     assert memory.pack(0, 0, 1000) == memory.pack(0, 1, 1000)
-    assert held_bytes() < before + memory.packed_bytes(0, 1000) // 2
+    assert held_bytes(memory) < before + memory.packed_bytes(0, 1000) // 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are shared on Linux alone")
