@@ -16,6 +16,7 @@ from deltaport.exporter.model_spec import (
     ModelSpec,
     SparseMoeSpec,
 )
+from deltaport.weight_roles import role_of
 
 __all__ = [
     "WEIGHT_ALIGNMENT",
@@ -23,7 +24,6 @@ __all__ = [
     "packed_bytes",
     "parameter_count",
     "parameter_shapes",
-    "role_of",
     "state_bytes_per_sequence",
     "state_bytes_per_token",
     "stored_as_float32",
@@ -35,40 +35,6 @@ WEIGHT_ALIGNMENT = 4096
 Shape = tuple[int, ...]
 
 _FLOAT32_BYTES = 4
-
-# The part of a name inside its layer, up to ".weight" or ".bias". Norms are found by their suffix.
-_ROLES = {
-    "lm_head": "lm_head",
-    "model.embed_tokens": "embedding",
-    "linear_attn.A_log": "linear_attn.gates",
-    "linear_attn.conv1d": "linear_attn.conv",
-    "linear_attn.dt_bias": "linear_attn.gates",
-    "linear_attn.in_proj_a": "linear_attn.gates",
-    "linear_attn.in_proj_b": "linear_attn.gates",
-    "linear_attn.in_proj_qkv": "linear_attn.in_proj",
-    "linear_attn.in_proj_z": "linear_attn.in_proj",
-    "linear_attn.out_proj": "linear_attn.out_proj",
-    "mlp.down_proj": "mlp",
-    "mlp.experts.down_proj": "experts",
-    "mlp.experts.gate_up_proj": "experts",
-    "mlp.gate": "router",
-    "mlp.gate_proj": "mlp",
-    "mlp.shared_expert.down_proj": "shared_expert",
-    "mlp.shared_expert.gate_proj": "shared_expert",
-    "mlp.shared_expert.up_proj": "shared_expert",
-    "mlp.shared_expert_gate": "shared_expert_gate",
-    "mlp.up_proj": "mlp",
-    "self_attn.k_proj": "self_attn.qkv_proj",
-    "self_attn.o_proj": "self_attn.o_proj",
-    "self_attn.q_proj": "self_attn.qkv_proj",
-    "self_attn.v_proj": "self_attn.qkv_proj",
-    "input_layernorm": "norm",
-    "linear_attn.norm": "norm",
-    "model.norm": "norm",
-    "post_attention_layernorm": "norm",
-    "self_attn.k_norm": "norm",
-    "self_attn.q_norm": "norm",
-}
 
 
 def parameter_shapes(spec: ModelSpec) -> dict[str, Shape]:
@@ -91,20 +57,6 @@ def parameter_shapes(spec: ModelSpec) -> dict[str, Shape]:
     if not spec.tie_word_embeddings:
         shapes["lm_head.weight"] = (spec.vocab_size, hidden)
     return shapes
-
-
-def role_of(name: str) -> str:
-    """What the parameter ``name`` (as in :func:`parameter_shapes`) is for.
-
-    The output gate ``in_proj_z`` counts as ``linear_attn.in_proj``; ``linear_attn.gates`` are the
-    per-head decay and write strength (``in_proj_a``, ``in_proj_b``, ``A_log``, ``dt_bias``).
-    Raises KeyError for a name that no text model has.
-    """
-    local = name.removesuffix(".weight").removesuffix(".bias")
-    parts = local.split(".")
-    if parts[:2] == ["model", "layers"] and len(parts) > 3:
-        local = ".".join(parts[3:])
-    return _ROLES[local]
 
 
 def stored_as_float32(name: str, shape: Shape) -> bool:

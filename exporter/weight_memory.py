@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from deltaport.exporter.model_size import parameter_shapes, role_of
+from deltaport.exporter.model_size import parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec, SparseMoeSpec
+from deltaport.weight_roles import role_of
 
 __all__ = ["ITEM_BYTES", "resident_weight_bytes", "weight_bytes_per_step"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from deltaport.errors import InputError
 from deltaport.graph_passes.quantize.weight_format import WeightFormat, parse_format
-from deltaport.graph_passes.quantize.weight_roles import WEIGHT_ROLES, role_of
 from deltaport.strict_json import quote
+from deltaport.weight_roles import MATRIX_ROLES, role_of
 
 __all__ = ["QuantizationRecipe", "quantization_recipe", "shipped_recipes"]
 
@@ -29,8 +29,10 @@ class QuantizationRecipe:
 
     def format_of(self, parameter: str) -> WeightFormat | None:
         """The format of the parameter with this canonical name, None where it is not quantized."""
-        role = role_of(parameter)
-        return None if role is None else self.formats.get(role)
+        try:
+            return None if parameter.endswith(".bias") else self.formats.get(role_of(parameter))
+        except KeyError:  # no parameter
+            return None
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -79,9 +81,9 @@ def _parse(name: str, where: str, data: bytes) -> QuantizationRecipe:
 
 
 def _format(where: str, role: str, text: Any) -> WeightFormat:
-    if role not in WEIGHT_ROLES:
+    if role not in MATRIX_ROLES:
         raise InputError(
-            f"{where}: role {quote(role)} is unknown; there are {', '.join(WEIGHT_ROLES)}"
+            f"{where}: role {quote(role)} is unknown; there are {', '.join(MATRIX_ROLES)}"
         )
     try:
         return parse_format(str(text))

@@ -14,11 +14,11 @@ from deltaport.exporter.model_size import (
     active_parameter_count,
     parameter_count,
     parameter_shapes,
-    role_of,
     state_bytes_per_sequence,
     state_bytes_per_token,
 )
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.weight_roles import role_of
 from tests.configs import CONFIG_397B
 
 # No two sizes are equal or multiples by accident, so that a swapped one shows.
@@ -106,6 +106,7 @@ def test_every_parameter_has_a_role() -> None:
         "linear_attn.conv",
         "linear_attn.gates",
         "linear_attn.in_proj",
+        "linear_attn.in_proj_ba",
         "linear_attn.out_proj",
         "lm_head",
         "mlp",
@@ -116,32 +117,6 @@ def test_every_parameter_has_a_role() -> None:
         "shared_expert",
         "shared_expert_gate",
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [
-        ("model.norm.weight", "norm"),
-        ("model.layers.11.linear_attn.norm.weight", "norm"),
-        ("model.layers.0.linear_attn.in_proj_z.weight", "linear_attn.in_proj"),
-        ("model.layers.0.linear_attn.A_log", "linear_attn.gates"),
-        ("model.layers.3.self_attn.q_proj.bias", "self_attn.qkv_proj"),
-        ("model.layers.3.mlp.gate.weight", "router"),
-        ("model.layers.3.mlp.gate_proj.weight", "mlp"),
-        ("model.layers.3.mlp.shared_expert_gate.weight", "shared_expert_gate"),
-        ("model.layers.3.mlp.experts.down_proj", "experts"),
-    ],
-)
-def test_role(name: str, role: str) -> None:
-    assert role_of(name) == role
-
-
-@pytest.mark.parametrize(
-    "name", ["", "model.layers.0", "model.visual.norm.weight", "mtp.fc.weight"]
-)
-def test_unknown_name_has_no_role(name: str) -> None:
-    with pytest.raises(KeyError):
-        role_of(name)
 
 
 def large_moe() -> ModelSpec:

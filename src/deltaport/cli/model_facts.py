@@ -11,13 +11,13 @@ from deltaport.exporter.model_size import (
     active_parameter_count,
     parameter_count,
     parameter_shapes,
-    role_of,
     state_bytes_per_sequence,
     state_bytes_per_token,
 )
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.weight_memory import ITEM_BYTES
 from deltaport.state_layout import StateLayout
+from deltaport.weight_roles import role_of
 
 from .memory_facts import Demand, memory_facts
 
