@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from deltaport.errors import OutputError
+from deltaport.errors import InputError, OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.dump_folder import DumpFolder
 from deltaport.exporter.export_plan import (
@@ -20,7 +20,15 @@ from deltaport.exporter.export_plan import (
     planned,
 )
 from deltaport.exporter.replaceable import objection_to_replacing
-from deltaport.graph_passes.target_capabilities import target_named
+from deltaport.graph_passes.quantize.quantization_recipe import (
+    QuantizationRecipe,
+    quantization_recipe,
+)
+from deltaport.graph_passes.target_capabilities import (
+    TargetCapabilities,
+    quantized_lowering,
+    target_named,
+)
 from deltaport.package import Manifest
 from deltaport.strict_json import quote
 
@@ -33,6 +41,7 @@ def export_checkpoint(
     *,
     target: str = "portable",
     dtype: StorageDtype = "auto",
+    quantize: str | None = None,
     passes: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -42,21 +51,28 @@ def export_checkpoint(
     """Compile the checkpoint folder into an engine folder and return its manifest.
 
     Matrices are stored as ``dtype``; norms, gates and convolution taps always as float32, which
-    loses nothing and costs next to nothing. ``passes`` is a pipeline as text in place of the
-    target's own. The graph after each pass goes into ``dump_dir``, a new or empty folder.
+    loses nothing and costs next to nothing. ``quantize`` names a recipe, a shipped one or a TOML
+    file, that gives matrices 4 or 8 bits by their roles. ``passes`` is a pipeline as text in place
+    of the target's own, and cannot be given with it. The graph after each pass goes into
+    ``dump_dir``, a new or empty folder.
 
     Raises a ``DeltaportError`` naming what is at fault.
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
+    recipe = _recipe(quantize, capabilities, passes)
     dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
-    with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
+    with checked(
+        Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
+    ) as source:
         refuse_to_replace_input(output, source.folder)
         # Entered before anything takes long, so that what is wrong with the output is said now.
         with _place(output, overwrite) as place:
             _check_space(place.path, place.shown, source)
-            plan = planned(source, capabilities, events, passes=passes, dumps=dumps)
+            plan = planned(
+                source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps
+            )
             from deltaport.exporter.write_package import weight_bytes, write_package
 
             events.stage("writing weights")
@@ -69,6 +85,7 @@ def export_checkpoint(
                 layout=plan.layout,
                 target=capabilities,
                 dtype=source.matrix_dtype,
+                quantization=plan.quantization,
                 not_exported=source.not_exported,
                 checkpoint=source.folder,
                 source=source.weights,
@@ -82,6 +99,7 @@ def plan_export(
     *,
     target: str = "portable",
     dtype: StorageDtype = "auto",
+    quantize: str | None = None,
     passes: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -95,16 +113,34 @@ def plan_export(
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
+    recipe = _recipe(quantize, capabilities, passes)
     dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
-    with checked(Path(checkpoint), dtype=dtype, accept_fields=accept_fields) as source:
+    with checked(
+        Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
+    ) as source:
         if output is not None:
             refuse_to_replace_input(output, source.folder)
             _place(output, overwrite).check_target()
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
             _check_space(there, os.fspath(output), source)
-        return planned(source, capabilities, events, passes=passes, dumps=dumps)
+        return planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
+
+
+def _recipe(
+    quantize: str | None, target: TargetCapabilities, passes: str | None
+) -> QuantizationRecipe | None:
+    """The recipe to go by, having found what is wrong with it before any work is done."""
+    if quantize is None:
+        return None
+    if passes is not None:
+        raise InputError(
+            "--quantize and --passes: give one of them; among passes, choose-formats names a recipe"
+        )
+    recipe = quantization_recipe(quantize)
+    quantized_lowering(target)
+    return recipe
 
 
 def _prepared(

@@ -18,8 +18,10 @@ from deltaport.exporter.generation_config import eos_token_ids
 from deltaport.exporter.model_size import packed_bytes, parameter_shapes, stored_as_float32
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.weight_names import Binding, bind
+from deltaport.graph_passes.quantize.quantization_recipe import QuantizationRecipe
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
+from deltaport.package import Quantization
 from deltaport.state_layout import StateLayout
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class CheckedCheckpoint:
     """A checkpoint of which every field and every tensor is accounted for.
 
     ``weights`` is open within :func:`checked` only. ``storage`` is the dtype the engine stores
-    each parameter in.
+    each parameter in, but for those that ``recipe``, if there is one, gives another format.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class CheckedCheckpoint:
     weights: Checkpoint
     binding: Binding
     storage: dict[str, np.dtype[Any]]
+    recipe: QuantizationRecipe | None
 
     @property
     def matrix_dtype(self) -> str:
@@ -87,15 +90,23 @@ class CheckedCheckpoint:
     @property
     def stored_bytes(self) -> int:
         """Bytes the engine's file of weights will have, known before anything is traced."""
-        recipes = self.binding.recipes
-        return packed_bytes(
-            math.prod(recipes[name].shape) * dtype.itemsize for name, dtype in self.storage.items()
-        )
+        return packed_bytes(map(self._parameter_bytes, self.storage))
+
+    def _parameter_bytes(self, name: str) -> int:
+        shape = self.binding.recipes[name].shape
+        format_ = None if self.recipe is None else self.recipe.format_of(name)
+        if format_ is not None:
+            return format_.stored_bytes(shape)
+        return math.prod(shape) * self.storage[name].itemsize
 
 
 @contextmanager
 def checked(
-    folder: Path, *, dtype: StorageDtype, accept_fields: Collection[str]
+    folder: Path,
+    *,
+    dtype: StorageDtype,
+    accept_fields: Collection[str],
+    recipe: QuantizationRecipe | None = None,
 ) -> Iterator[CheckedCheckpoint]:
     """Read and check a checkpoint folder, and keep it open for the block."""
     spec = ModelSpec.from_checkpoint(folder, accept_fields=accept_fields)
@@ -104,7 +115,7 @@ def checked(
     with Checkpoint.open(folder) as weights:
         binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
         storage = {name: _storage(name, recipe, dtype) for name, recipe in binding.recipes.items()}
-        yield CheckedCheckpoint(folder, spec, end_tokens, weights, binding, storage)
+        yield CheckedCheckpoint(folder, spec, end_tokens, weights, binding, storage, recipe)
 
 
 def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> np.dtype[Any]:
@@ -131,16 +142,26 @@ class ExportPlan:
         values = (value.const_value for value in self.model.graph.initializers.values())
         return [tensor.nbytes for tensor in values if isinstance(tensor, RecipeTensor)]
 
+    @property
+    def quantization(self) -> Quantization | None:
+        """What of the weights is quantized, None where nothing is."""
+        from deltaport.exporter.quantized_sizes import quantized_roles
+
+        roles = quantized_roles(self.model.graph, self.checkpoint.binding.recipes)
+        recipe = self.compilation.recipe
+        return Quantization(recipe, roles) if roles and recipe is not None else None
+
 
 def planned(
     checkpoint: CheckedCheckpoint,
     target: TargetCapabilities,
     events: ExportEvents,
     *,
+    quantize: str | None = None,
     passes: str | None = None,
     dumps: DumpFolder | None = None,
 ) -> ExportPlan:
-    """Trace the model and run ``passes`` over it, or those of ``target``."""
+    """Trace the model and run ``passes`` over it, or those of ``target`` and a recipe."""
     events.stage("tracing the model")
     # Only now: torch and onnx take seconds to import, and what is wrong with a checkpoint should
     # be said at once.
@@ -155,6 +176,6 @@ def planned(
     model = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
     bind_weights(model.graph, checkpoint.binding.recipes)
     events.stage("running passes")
-    model, compilation = compile_graph(model, target, passes=passes, dumps=dumps)
+    model, compilation = compile_graph(model, target, recipe=quantize, passes=passes, dumps=dumps)
     events.compiled(compilation)
     return ExportPlan(checkpoint, target, model, layout_of(model), compilation)

@@ -21,7 +21,7 @@ from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.recipe import TensorSource
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
-from deltaport.package import MANIFEST_NAME, FileEntry, Manifest
+from deltaport.package import MANIFEST_NAME, FileEntry, Manifest, Quantization
 from deltaport.state_layout import StateLayout
 
 __all__ = ["Progress", "weight_bytes", "write_package"]
@@ -41,6 +41,7 @@ def write_package(
     layout: StateLayout,
     target: TargetCapabilities,
     dtype: str,
+    quantization: Quantization | None,
     not_exported: dict[str, int],
     checkpoint: Path,
     source: TensorSource,
@@ -64,7 +65,7 @@ def write_package(
         max_positions=spec.max_positions,
         eos_token_ids=eos_token_ids,
         op_library_version=DOMAIN_VERSION,
-        quantization=None,
+        quantization=quantization,
         model=spec.to_json(),
         not_exported=not_exported,
         state=layout,

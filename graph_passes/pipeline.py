@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.pass_text import parse_pass, pass_text, split_passes
-from deltaport.graph_passes.target_capabilities import TargetCapabilities
+from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
+from deltaport.graph_passes.target_capabilities import TargetCapabilities, quantized_lowering
 
 __all__ = ["PassRun", "Pipeline", "default_pipeline", "parse_pipeline"]
 
@@ -78,16 +79,16 @@ def parse_pipeline(text: str) -> Pipeline:
     return Pipeline(tuple(map(parse_pass, split_passes(text))))
 
 
-def default_pipeline(target: TargetCapabilities) -> Pipeline:
-    """Clean up what tracing leaves, fold, fuse, lower to ``target``, and prove the result sound."""
-    parts = (
-        CHECK,
-        CLEAN,
-        FOLD,
-        FUSE,
-        "eliminate-dead-code",
-        target.lowering,
-        CHECK,
-        f"verify-in-place-safety{'{kernels=true}' if target.kernels else ''}",
-    )
-    return parse_pipeline(",".join(parts))
+def default_pipeline(target: TargetCapabilities, recipe: str | None = None) -> Pipeline:
+    """Clean up what tracing leaves, fold, fuse, lower to ``target``, and prove the result sound.
+
+    With the ``recipe`` of this name or file weights are quantized on the way. Raises ``InputError``
+    for a target that runs none that are.
+    """
+    lowering = target.lowering if recipe is None else quantized_lowering(target)
+    safety = f"verify-in-place-safety{'{kernels=true}' if target.kernels else ''}"
+    parts = (FOLD, FUSE, "eliminate-dead-code", lowering, CHECK, safety)
+    # Not as text: the name of a file may hold anything.
+    formats = () if recipe is None else (ChooseFormats(recipe),)
+    first, then = (parse_pipeline(",".join(some)).passes for some in ((CHECK, CLEAN), parts))
+    return Pipeline((*first, *formats, *then))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deltaport.errors import InputError
 
-__all__ = ["TARGETS", "TargetCapabilities", "target_named"]
+__all__ = ["TARGETS", "TargetCapabilities", "quantized_lowering", "runs_kernels", "target_named"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class TargetCapabilities:
     sequence that has none.
     ``kernels``: our ops are run by our kernels, never by their bodies.
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
+    ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
     """
 
     name: str
     summary: str
     ragged: bool
     lowering: str
+    quantized: str | None = None
     kernels: bool = False
 
 
@@ -35,6 +37,7 @@ TARGETS = {
             summary="standard ONNX of opset 24, for onnxruntime 1.24 or newer; computes in fp32",
             ragged=True,
             lowering="attach-function-bodies",
+            quantized="lower-to-linear,quantize-weights,attach-function-bodies",
         ),
         TargetCapabilities(
             name="ort-cpu",
@@ -42,6 +45,8 @@ TARGETS = {
             "in fp32",
             ragged=True,
             lowering="lower-to-linear,attach-function-bodies,update-state-in-place",
+            quantized="lower-to-linear,quantize-weights,attach-function-bodies,"
+            "update-state-in-place",
             kernels=True,
         ),
         TargetCapabilities(
@@ -61,3 +66,18 @@ def target_named(name: str) -> TargetCapabilities:
     if name not in TARGETS:
         raise InputError(f"--target {name}: unknown target; choose one of {', '.join(TARGETS)}")
     return TARGETS[name]
+
+
+def quantized_lowering(target: TargetCapabilities) -> str:
+    """The lowering passes for weights of 4 and 8 bits; raises ``InputError`` if it runs none."""
+    if target.quantized is None:
+        able = ", ".join(row.name for row in TARGETS.values() if row.quantized is not None)
+        raise InputError(
+            f"--quantize: target {target.name} runs no quantized weights; choose one of {able}"
+        )
+    return target.quantized
+
+
+def runs_kernels(target: str) -> bool:
+    """Whether our kernels run engines of this target, which a newer deltaport may have made."""
+    return target in TARGETS and TARGETS[target].kernels

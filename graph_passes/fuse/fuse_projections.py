@@ -10,7 +10,6 @@ import onnx_ir as ir
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.products import Product, joinable, joined, product_of
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.quantize.weight_tags import format_of
 from deltaport.graph_passes.rewriting import (
     constant,
@@ -21,6 +20,7 @@ from deltaport.graph_passes.rewriting import (
     replace,
     used_once,
 )
+from deltaport.weight_format import WeightFormat
 
 __all__ = ["FuseProjections"]
 

@@ -11,10 +11,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROUP_INPUTS", "TILE_ROWS", "code_tiles", "scale_tiles"]
+from deltaport.weight_format import GROUP_INPUTS, TILE_ROWS
 
-TILE_ROWS = 16
-GROUP_INPUTS = 32
+__all__ = ["code_tiles", "scale_tiles"]
 
 
 def code_tiles(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

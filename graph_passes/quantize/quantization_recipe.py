@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from deltaport.errors import InputError
-from deltaport.graph_passes.quantize.weight_format import WeightFormat, parse_format
 from deltaport.strict_json import quote
+from deltaport.weight_format import WeightFormat, parse_format
 from deltaport.weight_roles import MATRIX_ROLES, role_of
 
 __all__ = ["QuantizationRecipe", "quantization_recipe", "shipped_recipes"]

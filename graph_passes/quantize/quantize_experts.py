@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.graph_passes.quantize.stored_weight import stored_weight
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.quantize.weight_tags import format_of
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import (
@@ -19,6 +18,7 @@ from deltaport.graph_passes.rewriting import (
     replace,
     used_once,
 )
+from deltaport.weight_format import WeightFormat
 
 __all__ = ["quantize_experts"]
 

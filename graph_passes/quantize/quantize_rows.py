@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import InputError
-from deltaport.graph_passes.quantize.code_layout import GROUP_INPUTS, TILE_ROWS
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.runtime.kernel_library import ISA_VARIABLE, kernel_library, supported_isas
+from deltaport.weight_format import GROUP_INPUTS, TILE_ROWS, WeightFormat
 
 __all__ = ["quantize_rows"]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from deltaport.graph_passes.quantize.code_layout import TILE_ROWS
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import new_weight
+from deltaport.weight_format import TILE_ROWS, WeightFormat
 
 __all__ = ["stored_weight"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from deltaport.errors import PassError
-from deltaport.graph_passes.quantize.weight_format import WeightFormat, parse_format
+from deltaport.weight_format import WeightFormat, parse_format
 
 __all__ = ["check_formats", "format_of", "same_format", "set_format"]
 

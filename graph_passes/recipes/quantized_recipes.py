@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
-from deltaport.graph_passes.quantize.code_layout import GROUP_INPUTS, TILE_ROWS
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.recipes.recipe import (
     Recipe,
     TensorSource,
@@ -22,6 +20,7 @@ from deltaport.graph_passes.recipes.recipe import (
     names_read,
 )
 from deltaport.graph_passes.recipes.region import Region
+from deltaport.weight_format import GROUP_INPUTS, TILE_ROWS, WeightFormat
 
 __all__ = ["Codes", "Scales"]
 

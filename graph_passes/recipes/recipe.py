@@ -69,11 +69,17 @@ class Recipe(ABC):
 
     def sources(self) -> Iterator[str]:
         """Yield the names of the checkpoint tensors used, in order, each once."""
-        yield from dict.fromkeys(name for part in self._walk() for name in part._reads())
+        yield from dict.fromkeys(name for part in self.walk() for name in part._reads())
+
+    def walk(self) -> Iterator["Recipe"]:
+        """Yield itself and all it is made of, depth first."""
+        yield self
+        for part in self._inputs():
+            yield from part.walk()
 
     def part_count(self) -> int:
         """How many recipes it is made of, itself included."""
-        return sum(1 for _ in self._walk())
+        return sum(1 for _ in self.walk())
 
     def read(self, source: TensorSource, region: Region) -> NDArray[Any]:
         """Compute one region; the result may be read-only or strided, and must not be written.
@@ -108,11 +114,6 @@ class Recipe(ABC):
 
     def _reads(self) -> tuple[str, ...]:
         return ()
-
-    def _walk(self) -> Iterator["Recipe"]:
-        yield self
-        for part in self._inputs():
-            yield from part._walk()
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():

@@ -26,7 +26,7 @@ constexpr Field kFields[] = {
     {"ragged", Type::boolean},         {"dtype", Type::text},
     {"decoder", Type::text},           {"vocab_size", Type::integer},
     {"max_positions", Type::integer},  {"eos_token_ids", Type::array},
-    {"op_library_version", Type::integer}, {"quantization", Type::null},
+    {"op_library_version", Type::integer}, {"quantization", Type::object, true},
     {"model", Type::object},           {"not_exported", Type::object},
     {"state", Type::array},            {"files", Type::array},
 };
@@ -69,6 +69,7 @@ void check_fields(const JsonObject& document, const std::string& source) {
     if (found == nullptr) {
       throw EngineError(source + ": " + field.name + " is missing; export the engine again");
     }
+    if (found->type() == Type::null && field.may_be_null) continue;
     if (found->type() != field.type) {
       throw EngineError(source + ": " + field.name + " is " + quote(*found, 60) + ", expected " +
                         name_of(field.type));

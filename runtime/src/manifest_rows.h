@@ -16,6 +16,7 @@ namespace deltaport {
 struct Field {
   const char* name;
   Json::Type type;
+  bool may_be_null = false;
 };
 
 // Whether `value` is an object of these members and no others, of any types.

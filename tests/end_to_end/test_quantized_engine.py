@@ -15,10 +15,10 @@ from deltaport.exporter.export import export_checkpoint
 from deltaport.graph_passes.pipeline import default_pipeline
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.runtime import Engine
+from deltaport.weight_format import WeightFormat
 from tests.checkpoints import save_checkpoint
 from tests.oracles import Array
 from tests.oracles.quantized_weights import rounded_token, unpacked

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from deltaport.graph_passes.fuse.fuse_projections import FuseProjections
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.quantize.weight_tags import format_of, set_format
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
+from deltaport.weight_format import WeightFormat
 from tests.passes.graph_text import parse_graph, weight
 from tests.passes.rewrite_check import check_refusal, check_rewrite, check_same_results
 

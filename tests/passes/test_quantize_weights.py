@@ -12,7 +12,6 @@ from deltaport.graph_passes.clean.eliminate_dead_code import EliminateDeadCode
 from deltaport.graph_passes.graph_pass import PreconditionError
 from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
 from deltaport.graph_passes.quantize.quantize_weights import QuantizeWeights
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.quantize.weight_tags import (
     check_formats,
     format_of,
@@ -21,6 +20,7 @@ from deltaport.graph_passes.quantize.weight_tags import (
 )
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.verify.verify_graph import VerifyGraph
+from deltaport.weight_format import WeightFormat
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight
 
 LINEAR = "g (float[B,T,40] x, float[20,40] w) => (float[B,T,20] y) {\n%s\n}"

@@ -11,7 +11,7 @@ from deltaport.graph_passes.quantize.quantization_recipe import (
     quantization_recipe,
     shipped_recipes,
 )
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
+from deltaport.weight_format import WeightFormat
 from deltaport.weight_roles import MATRIX_ROLES, role_of
 from tests.checkpoints import build_model
 

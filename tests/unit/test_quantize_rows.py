@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from deltaport.errors import InputError
 from deltaport.graph_passes.quantize.code_layout import code_tiles, scale_tiles
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.graph_passes.quantize.weight_format import WeightFormat, parse_format
 from deltaport.runtime.kernel_library import ISA_VARIABLE, supported_isas
+from deltaport.weight_format import WeightFormat, parse_format
 from tests.oracles.quantized_weights import pack_codes, pack_scales, unpacked
 
 Doubles = NDArray[np.float64]
@@ -154,7 +154,7 @@ def test_every_instruction_set_chooses_the_same_bytes() -> None:
     code = (
         "import hashlib, numpy as np\n"
         "from deltaport.graph_passes.quantize.quantize_rows import quantize_rows\n"
-        "from deltaport.graph_passes.quantize.weight_format import parse_format\n"
+        "from deltaport.weight_format import parse_format\n"
         "x = np.random.default_rng(0).standard_normal((64, 768)).astype(np.float32)\n"
         "kinds = 'int4', 'int4 asymmetric', 'int4 block=128', 'int8', 'int8 asymmetric'\n"
         "parts = [a.tobytes() for kind in kinds for a in quantize_rows(x, parse_format(kind))]\n"

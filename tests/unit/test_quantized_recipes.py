@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.graph_passes.quantize.weight_format import WeightFormat
 from deltaport.graph_passes.recipes import quantized_recipes
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.layout_recipes import Concat
@@ -21,6 +20,7 @@ from deltaport.graph_passes.recipes.parse_recipe import parse_recipe
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe, Source, TensorSource
 from deltaport.graph_passes.recipes.region import Region
+from deltaport.weight_format import WeightFormat
 from tests.passes.contrib_runner import Arrays
 
 FORMATS = [WeightFormat(4), WeightFormat(4, 128, True), WeightFormat(8, 64), WeightFormat(8)]

@@ -26,11 +26,20 @@ class DecodeTraffic:
 
     @classmethod
     def of(
-        cls, spec: ModelSpec, dtypes: Mapping[str, str], *, sequences: int, length: float
+        cls,
+        spec: ModelSpec,
+        dtypes: Mapping[str, str],
+        *,
+        sequences: int,
+        length: float,
+        kernels: bool = False,
     ) -> DecodeTraffic:
-        """For ``sequences`` of ``length`` tokens each, parameters being stored as ``dtypes``."""
+        """For ``sequences`` of ``length`` tokens each, parameters being stored as ``dtypes``.
+
+        ``kernels``: by which our kernels read them, as they are.
+        """
         return cls(
-            weights=weight_bytes_per_step(spec, dtypes, sequences) / sequences,
+            weights=weight_bytes_per_step(spec, dtypes, sequences, kernels=kernels) / sequences,
             state=state_bytes_per_sequence(spec),
             kv=state_bytes_per_token(spec) * length,
         )

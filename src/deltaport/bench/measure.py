@@ -14,6 +14,7 @@ from deltaport.bench.process_memory import ProcessMemory
 from deltaport.bench.rounds import Load, Round, check_fits, run_round
 from deltaport.bench.spread import Spread
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.graph_passes.target_capabilities import runs_kernels
 from deltaport.package import MANIFEST_NAME
 from deltaport.runtime import Engine
 
@@ -168,7 +169,13 @@ def measure(
         threads=threads,
         load_seconds=load_seconds,
         rounds=tuple(rounds),
-        traffic=DecodeTraffic.of(spec, dtypes, sequences=load.sequences, length=load.length()),
+        traffic=DecodeTraffic.of(
+            spec,
+            dtypes,
+            sequences=load.sequences,
+            length=load.length(),
+            kernels=runs_kernels(engine.manifest.target),
+        ),
         bandwidth=_larger(before, after),
     )
 

@@ -35,6 +35,7 @@ _NEEDED = ("ml_dtypes", "onnx", "onnx_ir", "onnxscript", "torch")
 Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
+  deltaport export Qwen3.5-0.8B -o qwen-int4.engine --target ort-cpu --quantize int4
   deltaport export Qwen3.5-0.8B --dry-run
   deltaport export Qwen3.5-0.8B --dry-run --dump-dir graphs
 """,
@@ -62,6 +63,13 @@ Examples:
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     help="How matrices are stored. 'auto' keeps what the checkpoint stores.",
 )
+@click.option(
+    "--quantize",
+    metavar="RECIPE",
+    help="Store matrices in 4 or 8 bits, by a recipe that says which: 'int8', 'int4' (8 for "
+    "projections of the gated delta rule), 'int4-all', or a TOML file of your own. For the targets "
+    "portable and ort-cpu.",
+)
 @passes_option(
     required=False, meaning="Graph passes to run in place of those the target has by default."
 )
@@ -88,6 +96,7 @@ def export(
     output: Path | None,
     target: str,
     dtype: str,
+    quantize: str | None,
     passes: str | None,
     dump_dir: Path | None,
     overwrite: bool,
@@ -110,7 +119,7 @@ def export(
     from .compilation_facts import compilation_facts, print_compilation
     from .console import write_json
     from .export_progress import ExportProgress
-    from .fact_tables import print_facts
+    from .fact_tables import print_facts, print_quantization
     from .facts import facts_of_export, gather
 
     start = time.monotonic()
@@ -122,6 +131,7 @@ def export(
                 output,
                 target=target,
                 dtype=stored,
+                quantize=quantize,
                 passes=passes,
                 dump_dir=dump_dir,
                 overwrite=overwrite,
@@ -135,6 +145,7 @@ def export(
                 output,
                 target=target,
                 dtype=stored,
+                quantize=quantize,
                 passes=passes,
                 dump_dir=dump_dir,
                 overwrite=overwrite,
@@ -152,6 +163,8 @@ def export(
         print_compilation(facts)
     elif not quiet:
         _print_summary(facts)
+        if facts["engine"]["quantization"] is not None:
+            print_quantization(facts["engine"]["quantization"])
         print_compilation(facts)
 
 
@@ -176,7 +189,7 @@ def _print_summary(facts: Facts) -> None:
     from .console import print_table, write_text
     from .formatting import format_bytes, format_count, format_seconds
     from .model_facts import model_of
-    from .wording import describe_layers, describe_left_out
+    from .wording import describe_layers, describe_left_out, describe_storage
 
     spec, engine, parameters = model_of(facts), facts["engine"], facts["parameters"]
     total, active = parameters["total"], parameters["active"]
@@ -187,7 +200,7 @@ def _print_summary(facts: Facts) -> None:
         [
             ("model", f"{spec.model_type}, {describe_layers(spec)}"),
             ("parameters", f"{format_count(total)}, {format_count(active)} active a token"),
-            ("stored as", f"{engine['dtype']}, for {engine['target']} engines"),
+            ("stored as", f"{describe_storage(engine)}, for {engine['target']} engines"),
             ("size", format_bytes(engine["bytes"])),
             ("not exported", describe_left_out(engine["not_exported"])),
             ("time", format_seconds(facts["seconds"])),

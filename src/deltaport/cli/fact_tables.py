@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from deltaport.strict_json import one_line
+
 from .console import print_table, write_text
 from .formatting import format_bytes, format_count, plural
 from .model_facts import Facts, model_of
-from .wording import describe_layers, describe_left_out, describe_mlp, describe_ops
+from .wording import (
+    describe_layers,
+    describe_left_out,
+    describe_mlp,
+    describe_ops,
+    describe_storage,
+)
 
-__all__ = ["print_facts"]
+__all__ = ["print_facts", "print_quantization"]
 
 
 def print_facts(facts: Facts) -> None:
     """Print all tables, then the notes."""
     print_table(f"{facts['path']}: {facts['kind']}", _overview(facts))
     write_text("\n")
-    print_table("weights: dtype, parameters, size, share", _role_rows(facts), numbers=3)
+    print_table(
+        "weights: stored as, parameters, bits each, size, share", _role_rows(facts), numbers=4
+    )
     if "engine" in facts:
         _print_engine(facts["engine"])
     write_text("\n")
@@ -50,7 +60,7 @@ def _overview(facts: Facts) -> list[tuple[str, ...]]:
     if "engine" in facts:
         held = facts["engine"]
         rows.append(("target", f"{held['target']} (by deltaport {held['deltaport_version']})"))
-        rows.append(("stored as", f"{held['dtype']}, {format_bytes(held['bytes'])}"))
+        rows.append(("stored as", f"{describe_storage(held)}, {format_bytes(held['bytes'])}"))
         rows.append(("not exported", describe_left_out(held["not_exported"])))
     return rows
 
@@ -68,6 +78,7 @@ def _role_rows(facts: Facts) -> list[tuple[str, ...]]:
             row["role"],
             row["dtype"],
             format_count(row["parameters"]),
+            f"{8 * row['bytes'] / row['parameters']:.4g}",
             format_bytes(row["bytes"]),
             f"{100 * row['bytes'] / total['bytes']:.1f} %",
         )
@@ -75,7 +86,48 @@ def _role_rows(facts: Facts) -> list[tuple[str, ...]]:
     ]
 
 
+def print_quantization(quantization: Facts) -> None:
+    """Each role's format, bits a weight and size, and what all of it cost if that was measured."""
+    write_text("\n")
+    whole = {
+        "format": "",
+        "bits_per_weight": quantization["bits_per_weight"],
+        **{
+            what: sum(row[what] for row in quantization["roles"].values())
+            for what in ("parameters", "bytes")
+        },
+    }
+    rows = [
+        (
+            role,
+            row["format"],
+            format_count(row["parameters"]),
+            f"{row['bits_per_weight']:.2f}",
+            format_bytes(row["bytes"]),
+        )
+        for role, row in (*quantization["roles"].items(), ("total", whole))
+    ]
+    title = f"quantized by {one_line(quantization['recipe'])}: weights, bits each, size"
+    print_table(title, rows, numbers=3)
+    if (loss := quantization["loss"]) is not None:
+        write_text("\n")
+        print_table(
+            f"what that costs, on {plural(loss['tokens'], 'token')} of text",
+            [
+                (
+                    "perplexity",
+                    f"{loss['perplexity']:.4f}, {loss['reference_perplexity']:.4f} without: "
+                    f"{100 * (loss['perplexity'] / loss['reference_perplexity'] - 1):+.2f} %",
+                ),
+                ("KL divergence", f"{loss['kl']:.4g} nats a token"),
+                ("same token most likely", f"{100 * loss['top1']:.2f} %"),
+            ],
+        )
+
+
 def _print_engine(engine: Facts) -> None:
+    if engine["quantization"] is not None:
+        print_quantization(engine["quantization"])
     if engine["ops"] is not None:
         write_text("\n")
         print_table(
@@ -110,7 +162,12 @@ def _memory_title(memory: Facts) -> str:
 def _memory_rows(memory: Facts) -> list[tuple[str, ...]]:
     state = memory["state"]
     rows = [
-        ("weights, projections widened to float32", memory["weights"]),
+        (
+            "weights, projections widened to float32"
+            if memory["widened"]
+            else "weights, as they are stored",
+            memory["weights"],
+        ),
         ("keys and values", state["kv"]),
         ("recurrent state and convolution windows", state["recurrent"] + state["conv"]),
         ("total", memory["total"]),

@@ -11,7 +11,8 @@ from deltaport.errors import InputError
 from deltaport.exporter.model_size import packed_bytes, parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
-from deltaport.package import MANIFEST_NAME, Manifest, open_package
+from deltaport.graph_passes.target_capabilities import runs_kernels
+from deltaport.package import MANIFEST_NAME, Manifest, Quantization, open_package
 from deltaport.state_layout import StateLayout
 
 from .graph_facts import GraphFacts, facts_of_engine, facts_of_plan
@@ -97,7 +98,15 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
     manifest = open_package(folder, checksums=False)
     spec = ModelSpec.from_json(manifest.model, source=str(folder / MANIFEST_NAME))
     graph = facts_of_engine(folder, manifest, spec)
-    return model_facts("engine", folder, spec, graph.dtypes, manifest.state, demand) | {
+    return model_facts(
+        "engine",
+        folder,
+        spec,
+        graph.dtypes,
+        manifest.state,
+        demand,
+        kernels=runs_kernels(manifest.target),
+    ) | {
         "notes": list(graph.notes),
         "engine": {
             "deltaport_version": manifest.deltaport_version,
@@ -105,7 +114,9 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
             "dtype": manifest.dtype,
             "bytes": _folder_bytes(folder, manifest),
             "files": [{"path": entry.path, "bytes": entry.size} for entry in manifest.files],
-            **_shared_engine_facts(manifest.state, graph, manifest.not_exported),
+            **_shared_engine_facts(
+                manifest.state, graph, manifest.not_exported, manifest.quantization
+            ),
         },
     }
 
@@ -124,7 +135,15 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
     sizes = {found.name: found.stat().st_size for found in copied_files(checkpoint.folder)}
     sizes[WEIGHTS_NAME] = packed_bytes(plan.weight_sizes)
     kind = "engine (dry run)"
-    return model_facts(kind, path, checkpoint.spec, graph.dtypes, plan.layout, Demand()) | {
+    return model_facts(
+        kind,
+        path,
+        checkpoint.spec,
+        graph.dtypes,
+        plan.layout,
+        Demand(),
+        kernels=plan.target.kernels,
+    ) | {
         "notes": [f"sizes are without {DECODER_NAME} and {MANIFEST_NAME}"],
         "engine": {
             "deltaport_version": __version__,
@@ -132,15 +151,19 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
             "dtype": checkpoint.matrix_dtype,
             "bytes": sum(sizes.values()),
             "files": [{"path": name, "bytes": sizes[name]} for name in sorted(sizes)],
-            **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported),
+            **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported, plan.quantization),
         },
     }
 
 
 def _shared_engine_facts(
-    layout: StateLayout, graph: GraphFacts, not_exported: Mapping[str, int]
+    layout: StateLayout,
+    graph: GraphFacts,
+    not_exported: Mapping[str, int],
+    quantization: Quantization | None,
 ) -> Facts:
     return {
+        "quantization": None if quantization is None else quantization.to_json(),
         "ops": graph.ops_json(),
         "state": _state_facts(layout),
         "not_exported": dict(not_exported),

@@ -14,6 +14,7 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.weight_memory import ITEM_BYTES
 from deltaport.package import Manifest
 from deltaport.strict_json import one_line
+from deltaport.weight_roles import role_of
 
 if TYPE_CHECKING:
     from deltaport.exporter.export import ExportPlan
@@ -28,7 +29,8 @@ _ONNX_DTYPES = {1: "float32", 10: "float16", 16: "bfloat16"}
 class GraphFacts:
     """``ops`` counts the nodes of the graph itself, by (domain, op); None where it was not read.
 
-    ``dtypes`` says how every parameter is stored. ``notes`` are for the user.
+    ``dtypes`` says how every parameter is stored: its dtype, or its format of few bits. ``notes``
+    are for the user.
     """
 
     ops: Mapping[tuple[str, str], int] | None
@@ -76,7 +78,12 @@ def facts_of_engine(folder: Path, manifest: Manifest, spec: ModelSpec) -> GraphF
 
 def facts_of_plan(plan: ExportPlan) -> GraphFacts:
     """The same of an engine to be."""
-    dtypes = {name: dtype.name for name, dtype in plan.checkpoint.storage.items()}
+    from deltaport.exporter.quantized_sizes import quantized_formats
+
+    checkpoint = plan.checkpoint
+    dtypes = {name: dtype.name for name, dtype in checkpoint.storage.items()}
+    formats = quantized_formats(plan.model.graph, checkpoint.binding.recipes)
+    dtypes |= {name: str(format_) for name, format_ in formats.items()}
     return GraphFacts(Counter((node.domain, node.op_type) for node in plan.model.graph), dtypes)
 
 
@@ -87,10 +94,12 @@ def _facts_of_manifest(manifest: Manifest, spec: ModelSpec, why: str) -> GraphFa
 
 
 def _assumed_dtypes(manifest: Manifest, spec: ModelSpec) -> dict[str, str]:
-    """Dtypes by what the manifest says of all matrices together."""
+    """How parameters are stored by what the manifest says: of roles, and of all matrices."""
     matrices = manifest.dtype if manifest.dtype in ITEM_BYTES else "bfloat16"
+    roles = {} if manifest.quantization is None else manifest.quantization.roles
+    formats = {role: str(stored.format) for role, stored in roles.items()}
     return {
-        name: "float32" if stored_as_float32(name, shape) else matrices
+        name: "float32" if stored_as_float32(name, shape) else formats.get(role_of(name), matrices)
         for name, shape in parameter_shapes(spec).items()
     }
 

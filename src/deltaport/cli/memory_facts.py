@@ -42,14 +42,21 @@ class Demand:
 
 
 def memory_facts(
-    spec: ModelSpec, layout: StateLayout, dtypes: Mapping[str, str], demand: Demand, source: Path
+    spec: ModelSpec,
+    layout: StateLayout,
+    dtypes: Mapping[str, str],
+    demand: Demand,
+    source: Path,
+    *,
+    kernels: bool,
 ) -> dict[str, Any]:
     """Bytes of weights and, by kind, of the buffers a session holds when every sequence is full.
 
+    ``kernels``: whether weights are read as they are stored, or projections are widened.
     The tensors of a step and the libraries come on top.
     """
     context = demand.context_for(spec, source)
-    weights = resident_weight_bytes(spec, dtypes)
+    weights = resident_weight_bytes(spec, dtypes, kernels=kernels)
     state = _buffer_bytes(layout, demand.sequences, context)
     if sum(state.values()) > _MOST_BYTES:
         raise InputError(
@@ -60,6 +67,7 @@ def memory_facts(
         "context": context,
         "sequences": demand.sequences,
         "weights": weights,
+        "widened": not kernels,
         "state": state,
         "total": weights + sum(state.values()),
         "available": _available_bytes(),

@@ -15,7 +15,7 @@ from deltaport.exporter.model_size import (
     state_bytes_per_token,
 )
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.exporter.weight_memory import ITEM_BYTES
+from deltaport.exporter.weight_memory import stored_bytes
 from deltaport.state_layout import StateLayout
 from deltaport.weight_roles import role_of
 
@@ -33,8 +33,13 @@ def model_facts(
     dtypes: Mapping[str, str],
     layout: StateLayout,
     demand: Demand,
+    *,
+    kernels: bool = False,
 ) -> Facts:
-    """Layers, sizes, state and memory of a model whose parameters are stored as ``dtypes``."""
+    """Layers, sizes, state and memory of a model whose parameters are stored as ``dtypes``.
+
+    ``kernels``: by which our kernels read them, as they are.
+    """
     return {
         "kind": kind,
         "path": str(path),
@@ -49,7 +54,7 @@ def model_facts(
         },
         "max_positions": spec.max_positions,
         "roles": _role_facts(spec, dtypes),
-        "memory": memory_facts(spec, layout, dtypes, demand, path),
+        "memory": memory_facts(spec, layout, dtypes, demand, path, kernels=kernels),
         "notes": [],
     }
 
@@ -58,12 +63,12 @@ def _role_facts(spec: ModelSpec, dtypes: Mapping[str, str]) -> list[Facts]:
     """Parameters and bytes by role and dtype, the largest first."""
     rows: dict[tuple[str, str], Facts] = {}
     for name, shape in parameter_shapes(spec).items():
-        role, dtype, size = role_of(name), dtypes[name], math.prod(shape)
+        role, dtype = role_of(name), dtypes[name]
         empty = {"role": role, "dtype": dtype, "tensors": 0, "parameters": 0, "bytes": 0}
         row = rows.setdefault((role, dtype), empty)
         row["tensors"] += 1
-        row["parameters"] += size
-        row["bytes"] += size * ITEM_BYTES[dtype]
+        row["parameters"] += math.prod(shape)
+        row["bytes"] += stored_bytes(dtype, shape)
     return sorted(rows.values(), key=lambda row: -row["parameters"])
 
 

@@ -6,10 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deltaport.exporter.model_spec import ModelSpec, SparseMoeSpec
+from deltaport.strict_json import one_line
 
 from .formatting import plural
 
-__all__ = ["describe_layers", "describe_left_out", "describe_mlp", "describe_ops"]
+__all__ = [
+    "describe_layers",
+    "describe_left_out",
+    "describe_mlp",
+    "describe_ops",
+    "describe_storage",
+]
 
 _LEFT_OUT = {
     "vision": "vision tower",
@@ -43,6 +50,13 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
         if count
     ]
     return ", ".join(parts) or "nothing"
+
+
+def describe_storage(engine: Mapping[str, Any]) -> str:
+    """How the matrices of an engine are stored: ``bfloat16``, or ``int4 and bfloat16``."""
+    quantized = engine["quantization"]
+    dtype = one_line(engine["dtype"])
+    return dtype if quantized is None else f"{one_line(quantized['recipe'])} and {dtype}"
 
 
 def describe_ops(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -2,12 +2,16 @@
 
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Manifest
 from .open_package import engine_identity, open_package
+from .quantization import Loss, Quantization, RoleStorage
 
 __all__ = [
     "MANIFEST_NAME",
     "SCHEMA_VERSION",
     "FileEntry",
+    "Loss",
     "Manifest",
+    "Quantization",
+    "RoleStorage",
     "engine_identity",
     "open_package",
 ]

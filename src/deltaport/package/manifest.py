@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from deltaport.errors import EngineError
+from deltaport.package.quantization import Quantization
 from deltaport.state_layout import StateLayout
 from deltaport.strict_json import JsonProblem, parse_object
 
@@ -50,7 +51,7 @@ class Manifest:
     max_positions: int
     eos_token_ids: tuple[int, ...]
     op_library_version: int
-    quantization: None
+    quantization: Quantization | None
     model: Mapping[str, Any]
     not_exported: Mapping[str, int]
     state: StateLayout
@@ -64,6 +65,7 @@ class Manifest:
             | fields
             | {
                 "eos_token_ids": list(self.eos_token_ids),
+                "quantization": None if self.quantization is None else self.quantization.to_json(),
                 "state": self.state.to_json(),
                 "files": [asdict(entry) for entry in self.files],
             }
@@ -100,6 +102,7 @@ class Manifest:
             **document
             | {
                 "eos_token_ids": tuple(document["eos_token_ids"]),
+                "quantization": _quantization(document["quantization"], source),
                 "state": StateLayout.from_json(document["state"], source=source),
                 "files": files,
             }
@@ -116,12 +119,13 @@ _FIELD_TYPES: dict[str, type] = {
     "max_positions": int,
     "eos_token_ids": list,
     "op_library_version": int,
-    "quantization": type(None),
+    "quantization": dict,
     "model": dict,
     "not_exported": dict,
     "state": list,
     "files": list,
 }
+_MAY_BE_NULL = {"quantization"}
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -135,6 +139,8 @@ def _check_fields(document: Mapping[str, Any], source: str) -> None:
     for name, kind in _FIELD_TYPES.items():
         if name not in document:
             raise EngineError(f"{source}: {name} is missing; export the engine again")
+        if document[name] is None and name in _MAY_BE_NULL:
+            continue
         if type(document[name]) is not kind:
             raise EngineError(
                 f"{source}: {name} is {document[name]!r:.60}, expected {kind.__name__}"
@@ -153,6 +159,10 @@ def _check_fields(document: Mapping[str, Any], source: str) -> None:
             raise EngineError(
                 f"{source}: not_exported[{kind!r:.40}] is {count!r:.40}, expected a count"
             )
+
+
+def _quantization(document: object, source: str) -> Quantization | None:
+    return None if document is None else Quantization.from_json(document, source=source)
 
 
 def _file_entry(row: object, where: str) -> FileEntry:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
-from deltaport.graph_passes.quantize.code_layout import GROUP_INPUTS
+__all__ = ["GROUP_INPUTS", "TILE_ROWS", "WeightFormat", "parse_format"]
 
-__all__ = ["WeightFormat", "parse_format"]
+TILE_ROWS = 16
+GROUP_INPUTS = 32
 
 _TEXT = re.compile(r"int([48])(?: +block=([0-9]{1,4}))?( +asymmetric)?")
 _BLOCKS = (32, 64, 128, 256)
@@ -34,6 +36,13 @@ class WeightFormat:
     def bits_per_weight(self) -> float:
         """What a weight takes, scales included, where nothing is padded."""
         return self.bits + 16 * self.numbers / self.block
+
+    def stored_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of the codes and scales of a weight [..,rows,inputs], padding included."""
+        *outer, rows, inputs = shape
+        tiles, blocks = -(-rows // TILE_ROWS), -(-inputs // self.block)
+        of_block = TILE_ROWS * (self.block * self.bits // 8 + 2 * self.numbers)
+        return math.prod(outer) * tiles * blocks * of_block
 
     def __str__(self) -> str:
         text = f"int{self.bits} block={self.block}"
