@@ -25,6 +25,12 @@ the gap above 1.0). Where the figures come from:
 A half type's ``OUTPUT`` and ``STATE`` are likewise 4 u: a few roundings on the way in and one on
 the way out. They apply where *activations* are stored in it. Half weights fed to float32
 arithmetic are compared with a reference that uses the same rounded weights, at float32's bounds.
+
+Quantized weights are multiplied with activations that are rounded to codes of 8 bits, 32 at a time:
+by at most half a step, which is 1/254 of the largest of them, as coarse as bfloat16 is just above a
+power of two. A reference that rounds likewise is as near as float32 is, until an activation lies
+between two codes and the two choose another one each; then they are as far apart as roundings are.
+Hence ``int8``'s bounds, which count roundings like those of the half types.
 """
 
 from __future__ import annotations
@@ -37,7 +43,7 @@ from numpy.typing import NDArray
 
 __all__ = ["UNIT_ROUNDOFF", "Quantity", "relative_error", "tolerance"]
 
-UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": 1 / 254}
 
 
 class Quantity(StrEnum):
@@ -62,7 +68,7 @@ _POLICY = {
     ("float32", Quantity.LOGITS): 1e-4,
 } | {
     (dtype, quantity): units * UNIT_ROUNDOFF[dtype]
-    for dtype in ("float16", "bfloat16")
+    for dtype in ("float16", "bfloat16", "int8")
     for quantity, units in _HALF_UNITS.items()
 }
 

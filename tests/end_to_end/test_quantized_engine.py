@@ -12,10 +12,8 @@ import torch
 import transformers
 
 from deltaport.exporter.export import export_checkpoint
-from deltaport.graph_passes.pipeline import default_pipeline
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.runtime import Engine
 from deltaport.weight_format import WeightFormat
@@ -28,18 +26,6 @@ PROMPT = [3, 1, 4, 1, 5, 92, 65, 35, 89, 79, 32, 38, 46, 264, 33, 83, 27, 95, 0,
 # some times in ten thousand, but what follows in the sequence is then off by about as much as
 # a code is of the whole. Before that an engine is as close as one in float32.
 WITH_OTHER_CODES = 2e-2
-
-
-def passes_for(target: str, recipe: str) -> str:
-    """The target's passes with those for quantization among them."""
-    text = default_pipeline(TARGETS[target]).text
-    chosen = text.replace(
-        "fold-weight-layout", f"choose-formats{{recipe={recipe}}},fold-weight-layout"
-    )
-    lowering = "lower-to-linear,quantize-weights,"
-    if "lower-to-linear" in chosen:
-        return chosen.replace("lower-to-linear,", lowering)
-    return chosen.replace("attach-function-bodies", lowering + "attach-function-bodies")
 
 
 def as_stored(weight: torch.Tensor, stored: WeightFormat) -> torch.Tensor:
@@ -106,8 +92,7 @@ def test_logits(
     recipe: str, tied: bool, target: str, checkpoints: dict[bool, Path], tmp_path: Path
 ) -> None:
     checkpoint = checkpoints[tied]
-    passes = passes_for(target, recipe)
-    export_checkpoint(checkpoint, tmp_path / "engine", target=target, passes=passes)
+    export_checkpoint(checkpoint, tmp_path / "engine", target=target, quantize=recipe)
     with Engine.open(tmp_path / "engine").session() as session:
         (found,) = session.prefill([PROMPT], logits="all")
     expected = expected_logits(checkpoint, recipe)
@@ -122,8 +107,7 @@ def test_a_mixture_by_kernels_and_by_bodies(recipe: str, tmp_path: Path) -> None
     checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=8, kind="moe")
     logits = {}
     for target in ("portable", "ort-cpu"):
-        passes = passes_for(target, recipe)
-        export_checkpoint(checkpoint, tmp_path / target, target=target, passes=passes)
+        export_checkpoint(checkpoint, tmp_path / target, target=target, quantize=recipe)
         with Engine.open(tmp_path / target).session() as session:
             (logits[target],) = session.prefill([PROMPT], logits="all")
     pairs = zip(logits["ort-cpu"], logits["portable"], strict=True)

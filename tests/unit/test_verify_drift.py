@@ -12,6 +12,7 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.drift import Departure, Drift, LayerDrift, locate, worst
 from deltaport.verify.drift_plot import draw
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.report import Layers, Report
 from tests.configs import CONFIG_397B
 
@@ -122,8 +123,8 @@ def test_a_plot_of_any_depth(tmp_path: Path, count: int) -> None:
     departure = None if count == 1 else Departure(2, "feed-forward (sparse MoE)", 3.1e-2, NOISE)
     report = Report(
         engine="e", checkpoint="c", oracle="an $oracle_1$", engine_dtype="float32",
-        checkpoint_dtype="float32", rounded_to=None, passes=None, bounds=BOUNDS, not_compared={},
-        prompts=(), notes=(),
+        checkpoint_dtype="float32", rounding=MatrixRounding(), passes=None, bounds=BOUNDS,
+        not_compared={}, prompts=(), notes=(),
         layers=Layers(
             kinds,
             {"whole": replace(drift, layers=layers), "in chunks": Drift(0.0, layers, math.inf)},

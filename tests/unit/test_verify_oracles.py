@@ -13,6 +13,7 @@ from deltaport.decoder_interface import tap_names
 from deltaport.exporter.export_plan import checked
 from deltaport.exporter.model_size import stored_as_float32
 from deltaport.numerics import Quantity, relative_error, tolerance
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.open_oracle import open_oracle
 from deltaport.verify.oracle import Oracle
 from tests.checkpoints import build_model, save_checkpoint
@@ -23,6 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 TOKENS = [3, 141, 59, 26, 5, 35, 89, 79, 3, 238, 46]
 NEW = 4
+NOT_ROUNDED = MatrixRounding()
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -38,9 +40,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder, model
 
 
-def opened(folder: Path, kind: Any, rounded_to: str | None = None) -> Oracle:
+def opened(folder: Path, kind: Any, rounding: MatrixRounding = NOT_ROUNDED) -> Oracle:
     with checked(folder, dtype="auto", accept_fields=()) as checkpoint:
-        return open_oracle(kind, checkpoint, rounded_to)
+        return open_oracle(kind, checkpoint, rounding)
 
 
 @pytest.mark.parametrize("kind", ["transformers", "eager"])
@@ -108,7 +110,7 @@ def test_rounding_is_that_of_an_export(case: Any, kind: str) -> None:
             value.copy_(value.half().float())
     logits = model(torch.tensor([TOKENS])).logits[0].numpy()
     model.load_state_dict(before)
-    rounded = opened(folder, kind, "float16").run(TOKENS, new_tokens=0)
+    rounded = opened(folder, kind, MatrixRounding("float16")).run(TOKENS, new_tokens=0)
     assert relative_error(rounded.logits, logits) <= tolerance(Quantity.LOGITS)
     assert rounded.greedy == []
 

@@ -14,6 +14,7 @@ from deltaport.numerics import Quantity, tolerance
 from deltaport.state_layout import StateLayout, StateTensor
 from deltaport.verify.bounds import Bounds, lossy_dtype
 from deltaport.verify.engine_run import CHUNKED, WHOLE, EngineRun
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.oracle import Reference
 from deltaport.verify.prompts import Prompt
 from deltaport.verify.report import Report
@@ -55,8 +56,8 @@ def compared(like: Reference, **runs: EngineRun) -> PromptResult:
 def report_of(*results: PromptResult) -> Report:
     return Report(
         engine="e", checkpoint="c", oracle="an oracle", engine_dtype="float32",
-        checkpoint_dtype="float32", rounded_to=None, passes=None, bounds=FLOAT32, not_compared={},
-        prompts=results, layers=None, notes=(),
+        checkpoint_dtype="float32", rounding=MatrixRounding(), passes=None, bounds=FLOAT32,
+        not_compared={}, prompts=results, layers=None, notes=(),
     )  # fmt: skip
 
 

@@ -39,10 +39,10 @@ def print_report(report: Report) -> None:
 
 def _overview(report: Report) -> list[tuple[str, ...]]:
     allowed = report.bounds
-    rounded = f", matrices rounded to {report.rounded_to}" if report.rounded_to else ""
+    rounding = report.rounding.describe()
     prefix = [] if report.passes is None else [("passes", report.passes.describe())]
     return [
-        ("oracle", f"{report.oracle}, float32{rounded}"),
+        ("oracle", f"{report.oracle}, float32{rounding and f', {rounding}'}"),
         *prefix,
         ("stored as", f"{report.engine_dtype}, the checkpoint {report.checkpoint_dtype}"),
         (

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltaport.errors import EngineError
-from deltaport.numerics import UNIT_ROUNDOFF, Quantity, tolerance
+from deltaport.numerics import Quantity, tolerance
 from deltaport.strict_json import quote
 
 __all__ = ["Bounds", "lossy_dtype"]
+
+
+_STORAGE = ("float32", "float16", "bfloat16")
 
 
 def lossy_dtype(*, engine: str, checkpoint: str, source: str) -> str | None:
@@ -19,8 +22,8 @@ def lossy_dtype(*, engine: str, checkpoint: str, source: str) -> str | None:
     """
     if engine in (checkpoint, "float32"):
         return None
-    if engine not in UNIT_ROUNDOFF:
-        known = ", ".join(UNIT_ROUNDOFF)
+    if engine not in _STORAGE:
+        known = ", ".join(_STORAGE)
         raise EngineError(
             f"{source}: matrices are stored as {quote(engine)}, the checkpoint's as {checkpoint}; "
             f"expected the same, or one of {known}; export the engine again"
@@ -35,7 +38,8 @@ class Bounds:
     In float32 state and residual stream have bounds of their own, tighter than the logits'. Where
     weights were rounded to a half type, each layer's rounding drifts through all that follow, so
     everything inside the model is allowed what ``numerics`` derives for the logits at its end; its
-    bounds for half states are for activations that are stored so, which an engine's are not.
+    bounds for half states are for activations that are stored so, which an engine's are not. An
+    engine with quantized weights rounds activations where it multiplies, and is bounded likewise.
     """
 
     dtype: str

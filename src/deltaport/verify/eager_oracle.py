@@ -14,8 +14,10 @@ from deltaport.exporter.model_spec import SparseMoeSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
 from deltaport.exporter.torch_model import Decoder, DecoderState
 from deltaport.graph_passes.recipes.evaluate_recipe import pieces
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.oracle import Array, Reference, continue_greedily, smallest_margins
 from deltaport.verify.round_matrices import round_matrices
+from deltaport.verify.rounded_activations import RoundedActivations
 
 __all__ = ["EagerOracle"]
 
@@ -33,10 +35,9 @@ class EagerOracle:
 
     name = "deltaport's eager modules"
 
-    def __init__(self, checkpoint: CheckedCheckpoint, rounded_to: str | None = None) -> None:
+    def __init__(self, checkpoint: CheckedCheckpoint, rounding: MatrixRounding) -> None:
         self._decoder = _load(checkpoint)
-        if rounded_to is not None:
-            round_matrices(self._decoder, rounded_to)
+        self._products = RoundedActivations(round_matrices(self._decoder, rounding))
         self._layout = state_layout_of_spec(checkpoint.spec)
         self._router_logits: list[Tensor] = []
         for name, module in self._decoder.named_modules():
@@ -79,14 +80,15 @@ class EagerOracle:
         n = len(tokens)
         self._router_logits.clear()
         positions = torch.arange(past, past + n).expand(3, 1, n)
-        logits, state, taps = self._decoder(
-            torch.tensor([list(tokens)]),
-            positions,
-            torch.tensor([n]),
-            torch.tensor([past]),
-            torch.arange(n),
-            state,
-        )
+        with self._products:
+            logits, state, taps = self._decoder(
+                torch.tensor([list(tokens)]),
+                positions,
+                torch.tensor([n]),
+                torch.tensor([past]),
+                torch.arange(n),
+                state,
+            )
         return logits.numpy(), state, taps
 
     def _margins(self, tokens: int) -> Array:

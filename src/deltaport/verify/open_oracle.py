@@ -10,6 +10,7 @@ from deltaport.errors import InputError
 from deltaport.exporter.export_plan import CheckedCheckpoint
 from deltaport.exporter.model_size import parameter_count
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.oracle import Oracle
 
 __all__ = ["OracleKind", "bytes_needed", "choose", "in_words", "open_oracle", "refuse_if_too_large"]
@@ -62,16 +63,16 @@ def in_words(count: int) -> str:
 
 
 def open_oracle(
-    kind: OracleKind, checkpoint: CheckedCheckpoint, rounded_to: str | None = None
+    kind: OracleKind, checkpoint: CheckedCheckpoint, rounding: MatrixRounding
 ) -> Oracle:
     """Load a checkpoint, still open, into the oracle that :func:`choose` chose.
 
-    Its matrices are rounded to ``rounded_to`` as an export to that dtype rounds them.
+    Its matrices are rounded as an export rounds them that does ``rounding``.
     """
     if kind == "transformers":
         from deltaport.verify.transformers_oracle import TransformersOracle
 
-        return TransformersOracle(checkpoint.folder, checkpoint.spec, rounded_to)
+        return TransformersOracle(checkpoint.folder, checkpoint.spec, rounding)
     from deltaport.verify.eager_oracle import EagerOracle
 
-    return EagerOracle(checkpoint, rounded_to)
+    return EagerOracle(checkpoint, rounding)

@@ -11,8 +11,13 @@ from typing import cast, get_args
 
 from deltaport.errors import InputError
 from deltaport.exporter.export import ExportEvents, StorageDtype, export_checkpoint
+from deltaport.graph_passes.quantize.quantization_recipe import (
+    quantization_recipe,
+    shipped_recipes,
+)
 from deltaport.graph_passes.target_capabilities import target_named
 from deltaport.package import Manifest
+from deltaport.strict_json import quote
 
 __all__ = ["PassesPrefix", "passes_prefix", "prefix_engine"]
 
@@ -22,34 +27,60 @@ _BODIES = "attach-function-bodies"
 
 @dataclass(frozen=True)
 class PassesPrefix:
-    """The first ``count`` of the ``of`` passes of a target, and the pipeline that ran, as text."""
+    """The first ``count`` of the ``of`` passes of a target, and the pipeline that ran, as text.
+
+    ``quantizes``: whether they store weights in 4 or 8 bits.
+    """
 
     count: int
     of: int
     pipeline: str
+    quantizes: bool
 
     def describe(self) -> str:
         """``the first 2 of 20: verify-graph,verify-state-layout``."""
         return f"the first {self.count} of {self.of}: {self.pipeline}"
 
 
-def passes_prefix(target: str, count: int) -> PassesPrefix:
-    """The first ``count`` passes of a target's pipeline, and function bodies in any case.
+def passes_prefix(manifest: Manifest, count: int) -> PassesPrefix:
+    """The first ``count`` passes of an engine's pipeline, and function bodies in any case.
 
-    Raises ``InputError`` unless there are so many.
+    Formats are chosen for weights only if they are among those passes that carry that out. Raises
+    ``InputError`` unless there are so many, and for an engine whose recipe is not at hand.
     """
-    from deltaport.graph_passes.pipeline import default_pipeline, parse_pipeline
+    from deltaport.graph_passes.pipeline import Pipeline, default_pipeline, parse_pipeline
+    from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
+    from deltaport.graph_passes.quantize.quantize_weights import QuantizeWeights
 
-    whole = default_pipeline(target_named(target))
+    target = manifest.target
+    whole = default_pipeline(target_named(target), _recipe(manifest))
     if not 0 <= count <= len(whole):
         raise InputError(
             f"--passes-prefix {count}: target {target} has {len(whole)} passes; expected 0 to "
             f"{len(whole)}"
         )
     passes = whole.prefix(count)
+    quantizes = any(isinstance(found, QuantizeWeights) for found in passes)
+    if not quantizes:
+        passes = Pipeline(tuple(p for p in passes if not isinstance(p, ChooseFormats)))
     if all(found.name != _BODIES for found in passes):
         passes = parse_pipeline(",".join(filter(None, (passes.text, _BODIES))))
-    return PassesPrefix(count, len(whole), passes.text)
+    return PassesPrefix(count, len(whole), passes.text, quantizes)
+
+
+def _recipe(manifest: Manifest) -> str | None:
+    """The recipe an engine was quantized by, if it was, and if it comes with deltaport."""
+    if manifest.quantization is None:
+        return None
+    name = manifest.quantization.recipe
+    used = {role: stored.format for role, stored in manifest.quantization.roles.items()}
+    shipped = quantization_recipe(name).formats if name in shipped_recipes() else {}
+    if not used.items() <= shipped.items():
+        raise InputError(
+            f"--passes-prefix: the engine was quantized by {quote(name[:80])}, which does not come "
+            f"with deltaport; export it by one of {', '.join(shipped_recipes())}"
+        )
+    return name
 
 
 @contextmanager

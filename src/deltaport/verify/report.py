@@ -9,6 +9,7 @@ from typing import Any
 from deltaport.strict_json import finite_only
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.drift import Departure, Drift
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.prefix_engine import PassesPrefix
 from deltaport.verify.verdict import Difference, PromptResult
 
@@ -31,8 +32,8 @@ class Layers:
 class Report:
     """Everything a verification found; ``layers`` is None unless they were asked for.
 
-    ``rounded_to`` is the dtype that the oracle's matrices were rounded to, None where they are the
-    checkpoint's own; ``passes`` is None where the engine itself was run.
+    ``rounding`` is what was done to the oracle's matrices, as the export did to the engine's;
+    ``passes`` is None where the engine itself was run.
     """
 
     engine: str
@@ -40,7 +41,7 @@ class Report:
     oracle: str
     engine_dtype: str
     checkpoint_dtype: str
-    rounded_to: str | None
+    rounding: MatrixRounding
     passes: PassesPrefix | None
     bounds: Bounds
     not_compared: Mapping[str, int]
@@ -84,7 +85,8 @@ class Report:
             "stored_as": {
                 "engine": self.engine_dtype,
                 "checkpoint": self.checkpoint_dtype,
-                "oracle_rounded_to": self.rounded_to,
+                "oracle_rounded_to": self.rounding.dtype,
+                "oracle_quantized_by": self.rounding.recipe,
             },
             "passes_prefix": None if self.passes is None else asdict(self.passes),
             "allowed": {

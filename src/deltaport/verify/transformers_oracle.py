@@ -16,8 +16,10 @@ from deltaport.decoder_interface import tap_names
 from deltaport.errors import CheckpointError
 from deltaport.exporter.model_spec import ModelSpec, SparseMoeSpec
 from deltaport.strict_json import one_line
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.oracle import Array, Reference, continue_greedily, smallest_margins
 from deltaport.verify.round_matrices import round_matrices
+from deltaport.verify.rounded_activations import RoundedActivations
 
 __all__ = ["TransformersOracle"]
 
@@ -25,12 +27,11 @@ __all__ = ["TransformersOracle"]
 class TransformersOracle:
     """A checkpoint loaded by transformers; hooks on its modules read what it does not return."""
 
-    def __init__(self, checkpoint: Path, spec: ModelSpec, rounded_to: str | None = None) -> None:
+    def __init__(self, checkpoint: Path, spec: ModelSpec, rounding: MatrixRounding) -> None:
         self._checkpoint = checkpoint
         self._spec = spec
         self._model = _load(checkpoint, spec)
-        if rounded_to is not None:
-            round_matrices(self._model, rounded_to)
+        self._products = RoundedActivations(round_matrices(self._model, rounding))
         self._taps: list[Tensor] = []
         self._router_logits: list[Tensor] = []
         self._model.get_input_embeddings().register_forward_hook(
@@ -57,7 +58,7 @@ class TransformersOracle:
     @torch.no_grad()
     def run(self, tokens: Sequence[int], *, new_tokens: int) -> Reference:
         """See :class:`deltaport.verify.oracle.Oracle`."""
-        with _refusals(self._checkpoint, "run"), _quiet_transformers():
+        with _refusals(self._checkpoint, "run"), _quiet_transformers(), self._products:
             return self._run(tokens, new_tokens)
 
     def _run(self, tokens: Sequence[int], new_tokens: int) -> Reference:
@@ -104,6 +105,7 @@ def _load(checkpoint: Path, spec: ModelSpec) -> Any:
             checkpoint,
             dtype=torch.float32,
             attn_implementation="eager",
+            experts_implementation="eager",
             use_safetensors=True,
             local_files_only=True,
         )

@@ -13,13 +13,14 @@ from pathlib import Path
 from deltaport.errors import InputError
 from deltaport.exporter.export_plan import checked
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.package import Manifest, open_package
+from deltaport.package import Manifest, Quantization, open_package
 from deltaport.runtime import Engine
 from deltaport.runtime.arguments import token_ids
 from deltaport.text import TOKENIZER_NAME, TextTokenizer
 from deltaport.verify.bounds import Bounds, lossy_dtype
 from deltaport.verify.drift import Drift, locate, measure, worst
 from deltaport.verify.engine_run import CHUNKED, CUTS, WHOLE, run_engine
+from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.open_oracle import (
     OracleKind,
     bytes_needed,
@@ -75,7 +76,9 @@ def verify_engine(
     departs.
 
     Where the engine stores matrices narrower than the checkpoint, the oracle's are rounded alike,
-    and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's.
+    and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's. Where
+    it stores them quantized, the oracle's are too, and it rounds activations where the engine does:
+    to 8 bits, whose bounds hold, as now and then the two choose another code each.
 
     With a ``prefix``, what is compared is not the engine itself, but one like it that is exported
     from the checkpoint with the first ``prefix`` graph passes of its target.
@@ -87,14 +90,20 @@ def verify_engine(
     kind = choose(oracle)
     events.stage("checking the engine and the checkpoint")
     manifest = open_package(engine, checksums=checksums)
-    passes = None if prefix is None else passes_prefix(manifest.target, prefix)
+    if manifest.quantization is not None and unrounded:
+        raise InputError(
+            f"--unrounded: {engine} has quantized weights, whose cost no bound tells; measure it "
+            f"with: deltaport eval {engine} --text FILE --against UNQUANTIZED_ENGINE"
+        )
+    passes = None if prefix is None else passes_prefix(manifest, prefix)
+    quantization = manifest.quantization if passes is None or passes.quantizes else None
     with checked(against, dtype="auto", accept_fields=accept_fields) as checkpoint:
         spec, stored_as = checkpoint.spec, checkpoint.matrix_dtype
         check_same_model(manifest, spec, at=engine, against=against)
         lossy = lossy_dtype(engine=manifest.dtype, checkpoint=stored_as, source=str(engine))
-        computed_in = manifest.state.activation_dtype
+        computed_in = "int8" if quantization else manifest.state.activation_dtype
         bounds = Bounds(lossy if lossy and unrounded else computed_in)
-        rounded_to = None if unrounded else lossy
+        rounding = MatrixRounding() if unrounded else _rounding(lossy, quantization)
         longest = manifest.max_positions - new_tokens
         prompts, notes = _prompts(engine, manifest, text, ids, longest)
         needed = bytes_needed(
@@ -105,7 +114,7 @@ def verify_engine(
         )
         refuse_if_too_large(needed)
         events.stage(f"loading the checkpoint, which needs {in_words(needed)} of memory")
-        judge = open_oracle(kind, checkpoint, rounded_to)
+        judge = open_oracle(kind, checkpoint, rounding)
     name = judge.name
     _begin(events, f"running {name}", prompts)
     pairs: list[tuple[Prompt, Reference]] = []
@@ -129,7 +138,7 @@ def verify_engine(
         oracle=name,
         engine_dtype=manifest.dtype,
         checkpoint_dtype=stored_as,
-        rounded_to=rounded_to,
+        rounding=rounding,
         passes=passes,
         bounds=bounds,
         not_compared=manifest.not_exported,
@@ -137,6 +146,13 @@ def verify_engine(
         layers=found,
         notes=(*notes, *(note for result in results for note in result.notes)),
     )
+
+
+def _rounding(lossy: str | None, quantization: Quantization | None) -> MatrixRounding:
+    if quantization is None:
+        return MatrixRounding(lossy)
+    formats = {role: stored.format for role, stored in quantization.roles.items()}
+    return MatrixRounding(lossy, quantization.recipe, formats)
 
 
 @contextmanager
