@@ -17,6 +17,7 @@ from deltaport.graph_passes.target_capabilities import TARGETS
 from .installed import check_installed
 from .options import accept_fields_option, json_option, passes_option, quiet_option
 from .paths import check_exported
+from .text_file import read_text
 
 if TYPE_CHECKING:
     from deltaport.exporter.export import StorageDtype
@@ -35,7 +36,7 @@ _NEEDED = ("ml_dtypes", "onnx", "onnx_ir", "onnxscript", "torch")
 Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
-  deltaport export Qwen3.5-0.8B -o qwen-int4.engine --target ort-cpu --quantize int4
+  deltaport export Qwen3.5-0.8B -o qwen-int4.engine --quantize int4 --text book.txt
   deltaport export Qwen3.5-0.8B --dry-run
   deltaport export Qwen3.5-0.8B --dry-run --dump-dir graphs
 """,
@@ -70,6 +71,12 @@ Examples:
     "projections of the gated delta rule), 'int4-all', or a TOML file of your own. For the targets "
     "portable and ort-cpu.",
 )
+@click.option(
+    "--text",
+    metavar="FILE",
+    help="With --quantize: measure on this text, UTF-8, what quantizing costs. Exports the same "
+    "engine without it, too, for as long as that takes. '-' reads the text from stdin.",
+)
 @passes_option(
     required=False, meaning="Graph passes to run in place of those the target has by default."
 )
@@ -97,6 +104,7 @@ def export(
     target: str,
     dtype: str,
     quantize: str | None,
+    text: str | None,
     passes: str | None,
     dump_dir: Path | None,
     overwrite: bool,
@@ -112,6 +120,8 @@ def export(
     """
     if output is None and not dry_run:
         raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
+    if text is not None and (quantize is None or dry_run):
+        raise click.UsageError("--text measures what --quantize costs, and not on a dry run")
     check_exported(checkpoint)
     check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export
@@ -122,6 +132,12 @@ def export(
     from .fact_tables import print_facts, print_quantization
     from .facts import facts_of_export, gather
 
+    given = None
+    if text is not None:
+        from deltaport.exporter.quantization_loss import check_text, measure_loss
+
+        given = read_text(text)
+        check_text(checkpoint, given)
     start = time.monotonic()
     stored = cast("StorageDtype", dtype)
     with ExportProgress(quiet=quiet) as progress, _failures_of(passes):
@@ -152,6 +168,16 @@ def export(
                 accept_fields=accept_fields,
                 events=progress.events,
             )
+            if given is not None:
+                measure_loss(
+                    checkpoint,
+                    output,
+                    given,
+                    dtype=stored,
+                    accept_fields=accept_fields,
+                    events=progress.events,
+                    read=progress.read,
+                )
             facts = gather(output)
     assert progress.compilation is not None, "an export that went well has run its passes"
     facts |= compilation_facts(progress.compilation)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import DownloadColumn
+from rich.progress import DownloadColumn, MofNCompleteColumn
 
+from deltaport.evaluate import EvaluateEvents
 from deltaport.exporter.export import ExportEvents
 
 from .stage_progress import StageProgress
@@ -28,6 +29,13 @@ class ExportProgress(StageProgress):
         """The hooks to hand to the exporter."""
         return ExportEvents(
             stage=self.begin, compiled=self._keep, weights=self.expect, wrote=self.advance
+        )
+
+    @property
+    def read(self) -> EvaluateEvents:
+        """The hooks to hand to an evaluation."""
+        return EvaluateEvents(
+            tokens=lambda total: self.expect(total, MofNCompleteColumn()), done=self.advance
         )
 
     def _keep(self, compilation: Compilation) -> None:

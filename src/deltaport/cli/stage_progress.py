@@ -65,12 +65,12 @@ class StageProgress:
         self._stage, self._started = stage, time.monotonic()
         self._task = self._progress.add_task(stage, total=None)
 
-    def expect(self, total: int) -> None:
-        """From here on the length of the stage is known: show how far it is."""
+    def expect(self, total: int, counter: ProgressColumn | None = None) -> None:
+        """From here on the length of the stage is known: show how far it is, perhaps otherwise."""
         self._progress.columns = (
             *self._progress.columns[:2],
             BarColumn(),
-            self._counter,
+            counter or self._counter,
             TimeRemainingColumn(),
         )
         if self._task is not None:

@@ -39,7 +39,9 @@ class RunErrors:
     """How far one run is from the oracle's.
 
     ``first_bad_token`` is the first out of bounds; ``tie``: there a router nearly ties, so that
-    rounding within bounds may choose another expert, and both sides are right from there on.
+    rounding within bounds may choose another expert, and both sides are right from there on. Where
+    activations are rounded, bounds on logits are so wide that another expert need not show in them,
+    and may in the state: then there is a tie without such a token.
     """
 
     logit_error: float
@@ -130,6 +132,11 @@ def _notes(
             "apart for the router, so that rounding may choose either; what comes before was "
             "judged, what comes after was not"
         )
+    elif any(run.tie for run in errors.values()):
+        notes.append(
+            f"{name}: two experts are {reference.margins.min():.1e} apart for a router, so that "
+            "rounding may choose either; state, which is out of bounds, was not judged"
+        )
     elif greedy.router_tie:
         notes.append(
             f"{name}: two experts are within rounding of each other for the router while greedy "
@@ -155,7 +162,9 @@ def _run_errors(
         kl_max=float(divergence.max()),
         top1=top1_agreement(run.logits, reference.logits),
         first_bad_token=first,
-        tie=first is not None and _router_ties(reference.margins, per_token, first, bounds),
+        tie=_router_ties(reference.margins, per_token, first, bounds)
+        if first is not None
+        else _state_ties(by_kind, reference.margins, bounds),
         state=by_kind,
     )
 
@@ -166,6 +175,14 @@ def _router_ties(margins: Array, errors: NDArray[np.float64], at: int, bounds: B
     Whatever another expert gives is a number.
     """
     return bool(margins[at] < bounds.router_tie and np.isfinite(errors[at]))
+
+
+def _state_ties(state: Mapping[str, float], margins: Array, bounds: Bounds) -> bool:
+    """Whether another expert may explain state out of bounds where logits are within theirs."""
+    worst = max(state.values(), default=0.0)
+    narrow = bounds.dtype == "float32"  # there another expert always shows in the logits
+    tied = bool((margins < bounds.router_tie).any()) and np.isfinite(worst)
+    return not narrow and tied and worst > bounds.state
 
 
 def _run_differences(run: RunErrors, bounds: Bounds, where: str) -> list[Difference]:
