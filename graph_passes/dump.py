@@ -8,17 +8,21 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from deltaport.errors import InputError
 from deltaport.graph_passes.onnx_text import parse_text, proto_text
+from deltaport.graph_passes.quantize.weight_tags import format_of, set_format
 from deltaport.graph_passes.recipes.parse_recipe import MOST_PARTS, RecipeProblem, parse_recipe
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.untrusted_graph import check_graph
 from deltaport.strict_json import quote
+from deltaport.weight_format import WeightFormat, parse_format
 
 __all__ = ["DUMP_SUFFIX", "dump_file_name", "from_text", "to_text"]
 
 DUMP_SUFFIX = ".onnxtxt"
 RECIPE = "recipe"
 """The key under which a weight's ``external_data`` hold its recipe, and what they name as file."""
+FORMAT = "format"
+"""The key of the format that was chosen for a weight, if one was."""
 
 
 def dump_file_name(index: int, pass_name: str) -> str:
@@ -30,8 +34,9 @@ def to_text(model: ir.Model) -> str:
     """The graph, its functions and the model's metadata; :func:`from_text` reads them back.
 
     Left out are documentation, the metadata of nodes, where the trace keeps call stacks, and of
-    values, and the types of values inside functions.
+    values, but for formats of weights, and the types of values inside functions.
     """
+    formats = {name: format_of(value) for name, value in model.graph.initializers.items()}
     copy = model.clone()
     ClearMetadataAndDocStringPass()(copy)
     recipes: dict[str, Recipe] = {}
@@ -43,6 +48,8 @@ def to_text(model: ir.Model) -> str:
     for tensor in proto.graph.initializer:
         if tensor.name in recipes:
             tensor.external_data.add(key=RECIPE, value=recipes[tensor.name].describe())
+            if (chosen := formats[tensor.name]) is not None:
+                tensor.external_data.add(key=FORMAT, value=str(chosen))
     _drop_repeated_types(proto.graph)
     return proto_text(proto)
 
@@ -55,6 +62,7 @@ def from_text(text: str, source: str) -> ir.Model:
     """
     proto = parse_text(text, source)
     names = [tensor.name for tensor in proto.graph.initializer]
+    formats = {tensor.name: _format(tensor, source) for tensor in proto.graph.initializer}
     recipes = _take_weights(proto.graph, source)
     check_graph(proto, source)
     model = ir.from_proto(proto)
@@ -66,6 +74,7 @@ def from_text(text: str, source: str) -> ir.Model:
         if name in recipes:
             graph.inputs.remove(value)
             value.const_value = RecipeTensor(recipes[name], name)
+            set_format(value, formats[name])
         graph.register_initializer(value)
     return model
 
@@ -103,12 +112,22 @@ def _take_weights(graph: onnx.GraphProto, source: str) -> dict[str, Recipe]:
     return recipes
 
 
+def _format(tensor: onnx.TensorProto, source: str) -> WeightFormat | None:
+    """The format that was chosen for a weight, if one was."""
+    text = next((entry.value for entry in tensor.external_data if entry.key == FORMAT), None)
+    try:
+        return None if text is None else parse_format(text)
+    except ValueError as error:
+        raise InputError(f"{source}: weight {quote(tensor.name)}: format {error}") from None
+
+
 def _recipe(tensor: onnx.TensorProto, most_parts: int, source: str) -> Recipe:
     where = f"{source}: weight {quote(tensor.name)}"
-    given = [(entry.key, entry.value) for entry in tensor.external_data]
+    given = [(entry.key, entry.value) for entry in tensor.external_data if entry.key != FORMAT]
     if [key for key, _ in given] != ["location", RECIPE] or given[0][1] != RECIPE:
         raise InputError(
-            f'{where}: expected "location": "{RECIPE}" and a "{RECIPE}"; dumps refer to no files'
+            f'{where}: expected "location": "{RECIPE}", a "{RECIPE}" and perhaps a "{FORMAT}"; '
+            "dumps refer to no files"
         )
     try:
         recipe = parse_recipe(given[1][1], most_parts=most_parts)

@@ -219,7 +219,7 @@ class TestInspect:
             r"target +portable",
             r"stored as +float32, [\d.]+ MB\n",
             r"not exported +\d+ tensors \(vision tower\)",
-            r"experts +float32 +197k +786 kB +\d\d\.\d %\n",
+            r"experts +float32 +197k +32 +786 kB +\d\d\.\d %\n",
             r"graph: \d+ nodes\n",
             r"ai\.deltaport +7 x AddRMSNorm, 4 x SharedExpertMoE, 3 x CausalConv1d, 3 x Gated.*\n",
             r"ONNX +.*\b1 x Gemm\b",

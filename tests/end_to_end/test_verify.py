@@ -136,6 +136,7 @@ def test_an_engine_stored_narrower_equals_an_oracle_rounded_alike(
     report = verified(tmp_path / "engine", checkpoint, *options, status=0)
     assert report["stored_as"] == {
         "engine": dtype, "checkpoint": "float32", "oracle_rounded_to": dtype,
+        "oracle_quantized_by": None,
     }  # fmt: skip
     assert report["allowed"]["rounding_of"] == "float32"
     assert worst_logit_error(report) < 1e-5

@@ -20,6 +20,9 @@ from deltaport.exporter.trace import trace
 from deltaport.graph_passes.decoder_layout import layout_of
 from deltaport.graph_passes.dump import dump_file_name, from_text, to_text
 from deltaport.graph_passes.lower.attach_function_bodies import AttachFunctionBodies
+from deltaport.graph_passes.pipeline import parse_pipeline
+from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
+from deltaport.graph_passes.quantize.weight_tags import format_of
 from deltaport.graph_passes.recipes.layout_recipes import Transpose
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from tests.checkpoints import save_checkpoint
@@ -241,7 +244,11 @@ REFUSED = {
     ),
     "a weight without a recipe": (
         GRAPH.format('float[3,4] w = ["location": "recipe", "offset": "0"]'),
-        'expected "location": "recipe" and a "recipe"; dumps refer to no files',
+        'expected "location": "recipe", a "recipe" and perhaps a "format"; dumps refer to no files',
+    ),
+    "a format that is none": (
+        GRAPH.format(GOOD.replace(']"]', ']", "format": "int3"]')),
+        "weight 'w': format is 'int3', expected int4 or int8",
     ),
     "a file in a subgraph": (
         "g (bool c, float[N] x) => (float[N] y) { y = If(c) <"
@@ -347,3 +354,20 @@ def test_damaged_dumps_are_refused_or_read() -> None:
         assert refused is None or refused.isprintable()
         outcomes[refused is None] += 1
     assert min(outcomes.values()) > 50
+
+
+def test_formats_of_weights_are_kept(traced: ir.Model) -> None:
+    """Replaying passes from a dump quantizes what they would have quantized without."""
+    model = traced.clone()
+    for name, value in traced.graph.initializers.items():  # clones share no recipes' metadata
+        model.graph.initializers[name].const_value = value.const_value
+    ChooseFormats("int4")(model)
+    again = from_text(to_text(model), SOURCE)
+    chosen = {name: format_of(value) for name, value in model.graph.initializers.items()}
+    assert {name: format_of(value) for name, value in again.graph.initializers.items()} == chosen
+    assert len(set(map(str, chosen.values()))) == 3
+    passes = parse_pipeline(
+        "fold-weight-layout,fuse-stored-linear,lower-to-linear,quantize-weights"
+    )
+    assert to_text(passes(again).model) == to_text(passes(model).model)
+    assert "QuantizedLinear" in to_text(again)

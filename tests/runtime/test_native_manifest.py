@@ -134,6 +134,7 @@ CHANGES: list[dict[str, Any]] = [
     *({name: [1]} for name in ("deltaport_version", "target", "ragged", "dtype", "decoder")),
     *({name: 1} for name in ("quantization", "model", "state", "files", "other")),
     *({"decoder": "absent.onnx"}, {"max_positions": 0}, {"op_library_version": 0}),
+    *each("quantization", 1, [], "int4"),
     *each("files", [], [1], [{}], [{"path": "a", "size": 1}]),
 ]
 

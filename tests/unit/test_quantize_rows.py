@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deltaport.errors import InputError
-from deltaport.graph_passes.quantize.code_layout import code_tiles, scale_tiles
+from deltaport.graph_passes.quantize.code_layout import (
+    code_tiles,
+    matrix_of_tiles,
+    scale_tiles,
+)
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.runtime.kernel_library import ISA_VARIABLE, supported_isas
 from deltaport.weight_format import WeightFormat, parse_format
@@ -83,6 +87,17 @@ def test_the_layout_is_the_oracles(bits: int) -> None:
     scale, offset = rng.standard_normal((2, 48, 3))
     both = np.stack([scale, offset], -1)
     np.testing.assert_array_equal(scale_tiles(both), pack_scales(scale, offset))
+
+
+@every_format
+def test_a_matrix_is_what_the_oracle_unpacks(stored: WeightFormat) -> None:
+    codes, scales = quantize_rows(
+        np.random.default_rng(4).standard_normal((40, 300)).astype(np.float32), stored
+    )
+    expected = unpacked(codes, scales)
+    found = matrix_of_tiles(codes, scales)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @every_format

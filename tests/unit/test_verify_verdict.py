@@ -45,12 +45,12 @@ def run(like: Reference, **changes: Any) -> EngineRun:
     return replace(EngineRun(like.logits, like.state, like.greedy, like.greedy_logits), **changes)
 
 
-def compared(like: Reference, **runs: EngineRun) -> PromptResult:
+def compared(like: Reference, bounds: Bounds = FLOAT32, **runs: EngineRun) -> PromptResult:
     by_cut = {
         WHOLE: runs.get("whole", run(like)),
         CHUNKED: runs.get("chunked", run(like)),
     }
-    return compare_prompt(PROMPT, like, by_cut, LAYOUT, FLOAT32)
+    return compare_prompt(PROMPT, like, by_cut, LAYOUT, bounds)
 
 
 def report_of(*results: PromptResult) -> Report:
@@ -123,6 +123,20 @@ class TestDifferences:
         assert (found.what, found.where) == ("recurrent state error", "story, in chunks")
         assert found.found == pytest.approx(4e-4, rel=1e-3)
         assert result.runs[CHUNKED].state["conv"] == 0
+
+    @pytest.mark.parametrize(
+        ("dtype", "margin", "differs"),
+        [("int8", 0.01, False), ("int8", 0.5, True), ("float32", 1e-5, True)],
+    )
+    def test_another_expert_may_show_in_rounded_state_alone(
+        self, dtype: str, margin: float, differs: bool
+    ) -> None:
+        like = reference(margins=np.array([0.5, margin, 0.5], np.float32))
+        other = {**like.state, "past.0.c": np.array([[1.0, 1.2]], np.float32)}
+        result = compared(like, Bounds(dtype), whole=run(like, state=other))
+        assert [found.what for found in result.differences] == ["conv state error"] * differs
+        assert result.router_tied != differs
+        assert bool(result.notes) != differs
 
     def test_logits_that_are_no_numbers(self) -> None:
         like = reference()
