@@ -29,7 +29,8 @@ class AtomicFolder:
     by whatever exception, leaves everything as it was found.
 
     From entry to exit the writer holds a lock, which dies with its process. So whoever holds it
-    is alone, and what lies under the names of the siblings was left by a writer that was killed.
+    is alone, and what lies under the names of the siblings was left by a writer that was killed:
+    it is removed, but for a half-made folder that its writer can go on with.
     """
 
     def __init__(
@@ -37,15 +38,19 @@ class AtomicFolder:
         target: str | os.PathLike[str],
         *,
         objection: Callable[[Path], str | None] | None = None,
+        resumable: str | None = None,
     ) -> None:
         """``objection`` says what speaks against replacing a folder that is in the way.
 
-        Without it no folder is replaced, except for an empty one.
+        Without it no folder is replaced, except for an empty one. ``resumable`` is the name of a
+        file that makes a half-made folder worth keeping, of a writer that was killed: then ``path``
+        is not empty.
         """
         self.shown = os.fspath(target)
         # Not Path.resolve, which raises RuntimeError for a link to itself, before Python 3.13.
         self.target = Path(os.path.realpath(target))
         self._objection = objection
+        self._resumable = resumable
         self.path = self.target.parent / f".{self.target.name}.partial"
         self._replaced = self.target.parent / f".{self.target.name}.replaced"
         self._lock_path = self.target.parent / f".{self.target.name}.lock"
@@ -55,9 +60,9 @@ class AtomicFolder:
     def __enter__(self) -> Self:
         try:
             self._take_lock()
-            self._settle()
+            self._settle(keep=self._resumable)
             self._check_target()
-            self.path.mkdir()
+            self.path.mkdir(exist_ok=True)
         except BaseException as error:  # __exit__ is not called for what __enter__ leaves behind
             self._leave()
             if isinstance(error, OSError):
@@ -123,8 +128,10 @@ class AtomicFolder:
                 folder.mkdir()
                 self._made_parents.append(folder)
 
-    def _settle(self) -> None:
+    def _settle(self, *, keep: str | None = None) -> None:
         """Put back an old engine that nothing has replaced; remove all else. Needs the lock.
+
+        A half-made folder with a file called ``keep`` stays.
 
         What to do is read off the disk alone, so that it does not matter where the writer, be it
         this one or one that was killed, was interrupted.
@@ -138,7 +145,8 @@ class AtomicFolder:
                 # Under this name nobody will ever take what rmtree left for a whole engine.
                 _remove(self.path)
                 self._replaced.rename(self.path)
-        _remove(self.path)
+        if keep is None or not (self.path / keep).is_file():
+            _remove(self.path)
 
     def _leave(self) -> None:
         """Settle as far as possible, then let the next writer in."""

@@ -20,6 +20,7 @@ from deltaport.exporter.export_plan import (
     planned,
 )
 from deltaport.exporter.replaceable import objection_to_replacing
+from deltaport.exporter.write_journal import JOURNAL_NAME
 from deltaport.graph_passes.quantize.quantization_recipe import (
     QuantizationRecipe,
     quantization_recipe,
@@ -73,7 +74,8 @@ def export_checkpoint(
             plan = planned(
                 source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps
             )
-            from deltaport.exporter.write_package import weight_bytes, write_package
+            from deltaport.exporter.write_package import write_package
+            from deltaport.exporter.write_weights import weight_bytes
 
             events.stage("writing weights")
             events.weights(weight_bytes(plan.model))
@@ -166,7 +168,8 @@ def _prepared(
 
 
 def _place(output: str | os.PathLike[str], overwrite: bool) -> AtomicFolder:
-    return AtomicFolder(output, objection=objection_to_replacing if overwrite else None)
+    objection = objection_to_replacing if overwrite else None
+    return AtomicFolder(output, objection=objection, resumable=JOURNAL_NAME)
 
 
 def refuse_to_replace_input(output: str | os.PathLike[str], checkpoint: Path) -> None:
@@ -191,8 +194,14 @@ def refuse_to_replace_input(output: str | os.PathLike[str], checkpoint: Path) ->
 
 
 def _check_space(place: Path, shown: str, source: CheckedCheckpoint) -> None:
-    """Refuse an output on a disk without room for the weights; ``place`` is where they will go."""
+    """Refuse an output on a disk without room for the weights; ``place`` is where they will go.
+
+    What an export that was killed left there will be gone on with or removed.
+    """
     needed, free = source.stored_bytes, shutil.disk_usage(place).free
+    with suppress(OSError):  # what cannot be looked at cannot be counted on
+        if (place / JOURNAL_NAME).exists():
+            free += sum(entry.stat().st_blocks * 512 for entry in place.iterdir())
     if needed > free:
         raise OutputError(
             f"{shown}: the engine needs {needed / 1e9:.2f} GB, the disk has "

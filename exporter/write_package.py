@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,21 +15,16 @@ from deltaport.custom_ops.definitions import DOMAIN_VERSION
 from deltaport.errors import CheckpointError, EngineError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.copied_files import copied_files
-from deltaport.exporter.model_size import WEIGHT_ALIGNMENT
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.exporter.write_weights import Progress, write_weights
 from deltaport.graph_passes.recipes.recipe import TensorSource
-from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
 from deltaport.package import MANIFEST_NAME, FileEntry, Manifest, Quantization
 from deltaport.state_layout import StateLayout
 
-__all__ = ["Progress", "weight_bytes", "write_package"]
+__all__ = ["DECODER_NAME", "write_package"]
 
 DECODER_NAME = "decoder.onnx"
-WEIGHTS_NAME = "decoder.onnx.data"
-Progress = Callable[[int], None]
-"""Called with the number of weight bytes just written."""
 
 
 def write_package(
@@ -49,10 +44,11 @@ def write_package(
 ) -> Manifest:
     """Write ``model`` and all a runtime needs to ``folder``, reproducibly, and commit it.
 
-    Memory stays bounded by the size of a piece whatever the size of the model. ``folder`` is
-    already entered: it sees to it that nothing half-written stays.
+    Memory stays bounded by the size of a piece whatever the size of the model, and by that of the
+    scales of one quantized weight. ``folder`` is already entered: it sees to it that nothing
+    half-written stays, but for what an export that is killed can be gone on with.
     """
-    entries = [_write_weights(folder.path, model.graph, source, progress)]
+    entries = [write_weights(folder.path, model.graph, checkpoint, source, progress)]
     entries.append(_write_graph(folder.path, model))
     entries += _copy_files(checkpoint, folder.path)
     manifest = Manifest(
@@ -87,49 +83,6 @@ def _proven_text(manifest: Manifest, target: str) -> bytes:
         # Whatever a user can get wrong was refused before, so this is no DeltaportError.
         raise RuntimeError(f"{target}: not written: {MANIFEST_NAME} does not read back: {problem}")
     return text.encode()
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all weights, as they will be stored."""
-    return sum(tensor.nbytes for _, tensor in _recipes(model.graph))
-
-
-def _recipes(graph: ir.Graph) -> Iterator[tuple[ir.Value, RecipeTensor]]:
-    for value in graph.initializers.values():
-        if isinstance(value.const_value, RecipeTensor):
-            yield value, value.const_value
-
-
-def _write_weights(
-    folder: Path, graph: ir.Graph, source: TensorSource, progress: Progress
-) -> FileEntry:
-    """Evaluate every recipe into one file, and point the initializers there."""
-    offset = 0
-
-    def chunks() -> Iterator[bytes | memoryview]:
-        nonlocal offset
-        for value, tensor in _recipes(graph):
-            padding = -offset % WEIGHT_ALIGNMENT
-            yield bytes(padding)
-            start = offset = offset + padding
-            for piece in evaluate(tensor.recipe, source):
-                yield piece
-                offset += len(piece)
-                progress(len(piece))
-            if offset - start != tensor.nbytes:
-                raise RuntimeError(
-                    f"{tensor.name}: recipe gave {offset - start} bytes, expected {tensor.nbytes}"
-                )
-            value.const_value = ir.ExternalTensor(
-                WEIGHTS_NAME,
-                start,
-                tensor.nbytes,
-                tensor.dtype,
-                shape=ir.Shape(tensor.recipe.shape),
-                name=tensor.name or "",
-            )
-
-    return _write(folder / WEIGHTS_NAME, chunks())
 
 
 def _write_graph(folder: Path, model: ir.Model) -> FileEntry:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deltaport.errors import CheckpointError
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
+from deltaport.graph_passes.recipes.kept_scales import Place, kept_scales
 from deltaport.graph_passes.recipes.recipe import (
     Recipe,
     TensorSource,
@@ -50,11 +51,12 @@ class _Quantized(UnaryRecipe):
 
     def _parts(
         self, source: TensorSource, region: Region, inputs: tuple[int, int]
-    ) -> Iterator[tuple[tuple[int | slice, ...], NDArray[np.uint8], NDArray[Any]]]:
-        """Some tiles at a time of each matrix in ``region``: where, and their codes and scales.
+    ) -> Iterator[tuple[Place, Place, NDArray[np.uint8], NDArray[Any]]]:
+        """Some tiles at a time of each matrix in ``region``, and their codes and scales.
 
-        Of tiles those of the region, of inputs [start, stop), whole blocks. Scales are a small part
-        of what they are made of: memory is bounded by what is read, not by what is given.
+        Before these is where they are, in the region and in the whole. Of tiles those of the
+        region, of inputs [start, stop), whole blocks. Scales are a small part of what they are made
+        of: memory is bounded by what is read, not by what is given.
         """
         *outer, tiles = region[: len(self.inner.shape) - 1]
         *_, all_rows, all_inputs = self.inner.shape
@@ -66,9 +68,11 @@ class _Quantized(UnaryRecipe):
                 last = min(first + step, tiles[1])
                 rows = (first * TILE_ROWS, min(last * TILE_ROWS, all_rows))
                 inner = (*((i, i + 1) for i in at), rows, columns)
-                where: tuple[int | slice, ...]
-                where = (*place, slice(first - tiles[0], last - tiles[0]))
-                yield where, *quantize_rows(self._values(source, inner), self.format)
+                yield (
+                    (*place, slice(first - tiles[0], last - tiles[0])),
+                    (*at, slice(first, last)),
+                    *quantize_rows(self._values(source, inner), self.format),
+                )
 
     def _values(self, source: TensorSource, region: Region) -> NDArray[np.float32]:
         values = self.inner.read(source, region).astype(np.float32)
@@ -115,8 +119,12 @@ class Codes(_Quantized):
         last = -(-groups[1] * GROUP_INPUTS // self.block) * self.block
         skipped = first // GROUP_INPUTS
         wanted = (slice(None), slice(groups[0] - skipped, groups[1] - skipped))
-        for place, codes, _ in self._parts(source, region, (first, last)):
+        kept = kept_scales() if (first, last) == (0, self.shape[-3] * GROUP_INPUTS) else None
+        twin = Scales(self.inner, self.bits, self.block, self.numbers)
+        for place, at, codes, scales in self._parts(source, region, (first, last)):
             out[place] = codes[(*wanted, slice(*chunks), slice(*bytes_))]
+            if kept is not None:
+                kept.put(twin, twin.shape, at, scales)
         return out
 
 
@@ -143,7 +151,13 @@ class Scales(_Quantized):
         if out.size == 0:
             return out
         *_, blocks, numbers, rows = region
+        parts = slice(*blocks), slice(*numbers), slice(*rows)
+        if (kept := kept_scales()) is not None:
+            found = kept.take(self, tuple(slice(*bounds) for bounds in region[:-3]))
+            if found is not None:
+                scales: NDArray[Any] = found[(..., *parts)]
+                return scales
         inputs = (blocks[0] * self.block, blocks[1] * self.block)
-        for place, _, scales in self._parts(source, region, inputs):
+        for place, _, _, scales in self._parts(source, region, inputs):
             out[place] = scales[:, :, slice(*numbers), slice(*rows)]
         return out

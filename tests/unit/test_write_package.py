@@ -36,6 +36,7 @@ def write(output: Path, *, overwrite: bool = False, **changes: Any) -> Manifest:
         "layout": StateLayout(()),
         "target": target_named("portable"),
         "dtype": "float32",
+        "quantization": None,
         "not_exported": {"vision": 2},
         "checkpoint": output.parent,
         "source": NoTensors(),

@@ -129,7 +129,8 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
     """
     from deltaport import __version__
     from deltaport.exporter.copied_files import copied_files
-    from deltaport.exporter.write_package import DECODER_NAME, WEIGHTS_NAME
+    from deltaport.exporter.write_package import DECODER_NAME
+    from deltaport.exporter.write_weights import WEIGHTS_NAME
 
     checkpoint, graph = plan.checkpoint, facts_of_plan(plan)
     sizes = {found.name: found.stat().st_size for found in copied_files(checkpoint.folder)}
