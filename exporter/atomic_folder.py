@@ -145,6 +145,7 @@ class AtomicFolder:
                 # Under this name nobody will ever take what rmtree left for a whole engine.
                 _remove(self.path)
                 self._replaced.rename(self.path)
+                keep = None
         if keep is None or not (self.path / keep).is_file():
             _remove(self.path)
 

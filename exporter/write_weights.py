@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import onnx_ir as ir
 
 from deltaport import __version__
-from deltaport.exporter.model_size import WEIGHT_ALIGNMENT
+from deltaport.exporter.model_size import WEIGHT_ALIGNMENT, packed_bytes
 from deltaport.exporter.write_journal import Progressed, WriteJournal
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.kept_scales import keeping_scales
@@ -26,6 +26,7 @@ __all__ = ["WEIGHTS_NAME", "Progress", "weight_bytes", "write_weights"]
 WEIGHTS_NAME = "decoder.onnx.data"
 NOTED_EVERY = 256 << 20
 """Bytes after which, at the end of a weight, is noted how far the export is."""
+Weights = Sequence[tuple[ir.Value, RecipeTensor]]
 Progress = Callable[[int], None]
 """Called with the number of weight bytes just written."""
 
@@ -49,12 +50,11 @@ def write_weights(
     path = folder / WEIGHTS_NAME
     with path.open("wb" if left is None else "r+b") as file:
         writer = _Writer(file, journal, progress)
-        if left is not None and not writer.go_on(left):
-            left = None
-        for value, tensor in weights[: left.weights if left else 0]:
+        kept = writer.go_on(left, weights) if left is not None else 0
+        for value, tensor in weights[:kept]:
             writer.point(value, tensor)
         with keeping_scales():
-            for value, tensor in weights[left.weights if left else 0 :]:
+            for value, tensor in weights[kept:]:
                 writer.write(value, tensor, source)
         file.flush()
         os.fsync(file.fileno())
@@ -68,7 +68,7 @@ def _recipes(graph: ir.Graph) -> Iterator[tuple[ir.Value, RecipeTensor]]:
             yield value, value.const_value
 
 
-def _fingerprint(weights: list[tuple[ir.Value, RecipeTensor]], checkpoint: Path) -> str:
+def _fingerprint(weights: Weights, checkpoint: Path) -> str:
     """Of what is written, and of what it is made of and by."""
     digest = hashlib.sha256(__version__.encode())
     for value, tensor in weights:
@@ -94,20 +94,21 @@ class _Writer:
         self._noted = 0
         self._offset = 0  # where the next weight begins, less padding
 
-    def go_on(self, left: Progressed) -> bool:
-        """Keep what is there if it is what was noted; otherwise begin anew."""
+    def go_on(self, left: Progressed, weights: Weights) -> int:
+        """Keep what is there if it is what was noted, or begin anew; how many weights are kept."""
         digest, size = hashlib.sha256(), 0
+        expected = packed_bytes(tensor.nbytes for _, tensor in weights[: left.weights])
         while size < left.bytes and (piece := self._file.read(min(16 << 20, left.bytes - size))):
             digest.update(piece)
             size += len(piece)
-        kept = (size, digest.hexdigest()) == (left.bytes, left.sha256)
+        kept = (size, digest.hexdigest()) == (left.bytes, left.sha256) and size == expected
         if kept:
             self.digest, self.size, self._noted = digest, size, size
             self._weights = left.weights
             self._progress(size)
         self._file.seek(self.size)
         self._file.truncate()
-        return kept
+        return self._weights
 
     def point(self, value: ir.Value, tensor: RecipeTensor) -> None:
         """Say where in the file a weight is, the next one after those before."""

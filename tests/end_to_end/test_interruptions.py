@@ -20,6 +20,7 @@ import pytest
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.model_size import parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.exporter.write_journal import JOURNAL_NAME
 from tests.end_to_end.command import COMMAND, deltaport, error_line, in_process, listing
 
 
@@ -120,6 +121,37 @@ def test_the_next_export_cleans_up_after_kill_9(
     assert names_in(tmp_path) == ["engine"]
     assert listing(old).keys() < before.keys() | {"tokenizer.json"}
     assert is_usable(old)
+
+
+QUANTIZING = """
+import sys
+from deltaport.cli import main
+from deltaport.exporter import write_weights
+write_weights.NOTED_EVERY = 1 << 20
+main(["export", sys.argv[1], "-o", sys.argv[2], "--quantize", "int4", "--quiet"])
+"""
+
+
+def test_an_export_that_was_killed_is_gone_on_with(large: Path, tmp_path: Path) -> None:
+    """And gives the same bytes as one that was not."""
+    output, journal = tmp_path / "engine", tmp_path / ".engine.partial" / JOURNAL_NAME
+    command = [sys.executable, "-c", QUANTIZING, str(large), str(output)]
+    with subprocess.Popen(command) as process:
+        deadline = time.monotonic() + 120
+        while not journal.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+    before = json.loads(journal.read_text())
+    assert before["weights"] > 0
+    weights = journal.with_name("decoder.onnx.data")
+    inode = weights.stat().st_ino
+    export_in_process(large, tmp_path / "whole", "--quantize", "int4")
+    assert export_in_process(large, output, "--quantize", "int4").returncode == 0
+    assert names_in(tmp_path) == ["engine", "whole"]
+    assert (output / "decoder.onnx.data").stat().st_ino == inode
+    assert listing(output) == listing(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

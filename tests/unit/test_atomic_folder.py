@@ -701,3 +701,47 @@ def test_a_target_is_checked_without_being_touched(
     with pytest.raises(OutputError, match="engine: cannot write the engine: Permission denied"):
         AtomicFolder(target, objection=forbidden).check_target()
     assert sorted(tmp_path.rglob("*")) == [target, target / "file"]
+
+
+def leave_half_made(target: Path, *files: str) -> None:
+    """Have another process be killed while it writes ``target``."""
+    code = (
+        "import os, sys\n"
+        "from deltaport.exporter.atomic_folder import AtomicFolder\n"
+        "with AtomicFolder(sys.argv[1]) as folder:\n"
+        "    for name in sys.argv[2:]:\n"
+        "        (folder.path / name).write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", code, str(target), *files]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("files", "resumable", "kept"),
+    [
+        (("journal", "weights"), "journal", ["journal", "weights"]),
+        (("weights",), "journal", []),
+        (("journal", "weights"), None, []),
+    ],
+)
+def test_what_a_killed_writer_can_go_on_with_is_kept(
+    tmp_path: Path, files: tuple[str, ...], resumable: str | None, kept: list[str]
+) -> None:
+    target = tmp_path / "engine"
+    leave_half_made(target, *files)
+    with AtomicFolder(target, resumable=resumable) as folder:
+        assert names(folder.path) == kept
+        assert not target.exists()
+    assert names(tmp_path) == [], "whoever is not killed leaves nothing"
+
+
+def test_an_old_engine_is_nothing_to_go_on_with(tmp_path: Path) -> None:
+    """Not even one that holds such a file: it was on its way out when its writer was killed."""
+    target = tmp_path / "engine"
+    write(target, "old")
+    (target / "journal").write_text("")
+    kill_writer(target, "moving the new engine")
+    with AtomicFolder(target, objection=unless_engine, resumable="journal") as folder:
+        assert names(folder.path) == []
+    assert text_of(target) == "by another process"
