@@ -1,11 +1,13 @@
 """Peak memory, size on disk and time of exporting a large sharded bf16 checkpoint, twice.
 
 The checkpoint is generated as sparse files, so it takes no room however large: its weights read as
-zeros, but every byte is read, cast, written and hashed like any other. The peak that the time is
-compared with is one pass over the same bytes. Fails if memory or disk exceed their limits, or if
-the two exports differ.
+zeros, but every byte is read, cast, written and hashed like any other. With ``--quantize`` its
+weights are random and on the disk, since how long quantizing takes depends on them. What the time
+is compared with is one pass over the checkpoint's bytes. Fails if memory or disk exceed their
+limits, or if the two exports differ.
 
     python -m benchmarks.export_memory --gigabytes 8 --json figures.json
+    python -m benchmarks.export_memory --gigabytes 16 --kind moe --quantize int4
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import ml_dtypes
+import numpy as np
 
 from benchmarks.report import Row, print_table, write_json
 from deltaport.exporter.model_size import parameter_shapes
@@ -71,7 +76,8 @@ EXPORT = """
 import json, re, sys
 from pathlib import Path
 from deltaport.exporter.export import export_checkpoint
-manifest = export_checkpoint(sys.argv[1], sys.argv[2], overwrite=True)
+options = {"target": "ort-cpu", "quantize": sys.argv[3]} if sys.argv[3] else {}
+manifest = export_checkpoint(sys.argv[1], sys.argv[2], overwrite=True, **options)
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps({"peak_mib": peak, "files": [[f.path, f.size, f.sha256] for f in manifest.files]}))
 """
@@ -114,9 +120,20 @@ def nbytes(shape: tuple[int, ...]) -> int:
     return size
 
 
-def write_sparse_checkpoint(folder: Path, config: dict[str, Any]) -> None:
-    """Shards with real headers and holes for data."""
+def fill(file: IO[bytes], size: int, rng: np.random.Generator) -> None:
+    """Append ``size`` bytes of bf16 weights, of which each few million are others."""
+    pool = rng.standard_normal(1 << 24, dtype=np.float32) * np.float32(0.02)
+    values = pool.astype(ml_dtypes.bfloat16)
+    while size:
+        piece = np.roll(values, int(rng.integers(len(values))))[: size // 2].tobytes()
+        file.write(piece)
+        size -= len(piece)
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], *, random: bool) -> None:
+    """Shards with real headers and, for data, random weights or holes."""
     folder.mkdir()
+    rng = np.random.default_rng(0)
     (folder / "config.json").write_text(json.dumps(config))
     shards: list[dict[str, Any]] = [{}]
     used = 0
@@ -134,16 +151,19 @@ def write_sparse_checkpoint(folder: Path, config: dict[str, Any]) -> None:
         end = max(tensor["data_offsets"][1] for tensor in tensors.values())
         with (folder / file_name).open("wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
+            if random:
+                fill(file, end, rng)
             file.truncate(8 + len(header) + end)
         weight_map |= dict.fromkeys(tensors, file_name)
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def export_once(checkpoint: Path, output: Path) -> dict[str, Any]:
+def export_once(checkpoint: Path, output: Path, recipe: str | None) -> dict[str, Any]:
     """Export in a process of its own; adds seconds and the disk the engine takes."""
     started = time.perf_counter()
     command = [sys.executable, "-W", "ignore", "-c", EXPORT, str(checkpoint), str(output)]
+    command.append(recipe or "")
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     figures["seconds"] = time.perf_counter() - started
@@ -151,31 +171,34 @@ def export_once(checkpoint: Path, output: Path) -> dict[str, Any]:
     return figures
 
 
-def read_seconds(path: Path) -> float:
-    """One pass over the bytes, for scale."""
+def read_seconds(checkpoint: Path) -> float:
+    """One pass over the bytes of all shards, for scale."""
     started = time.perf_counter()
-    with path.open("rb", buffering=0) as file:
-        while file.read(16 << 20):
-            pass
+    for path in checkpoint.glob("*.safetensors"):
+        with path.open("rb", buffering=0) as file:
+            while file.read(16 << 20):
+                pass
     return time.perf_counter() - started
 
 
-def measure(kind: str, gigabytes: float, parent: Path | None) -> tuple[list[Row], list[str]]:
+def measure(
+    kind: str, gigabytes: float, parent: Path | None, recipe: str | None
+) -> tuple[list[Row], list[str]]:
     """Rows for one kind, and what is wrong with them."""
     config = config_of(kind, gigabytes)
     size_gb = bytes_of(config) / 1e9
     work = Path(tempfile.mkdtemp(dir=parent))
     try:
         checkpoint, output = work / "checkpoint", work / "engine"
-        write_sparse_checkpoint(checkpoint, config)
-        first = export_once(checkpoint, output)
-        one_pass = read_seconds(output / "decoder.onnx.data")
+        write_checkpoint(checkpoint, config, random=recipe is not None)
+        first = export_once(checkpoint, output, recipe)
+        one_pass = read_seconds(checkpoint)
         shutil.rmtree(output)  # room for one engine is enough to measure two
-        second = export_once(checkpoint, output)
+        second = export_once(checkpoint, output, recipe)
     finally:
         shutil.rmtree(work)
 
-    case = f"export {kind} {size_gb:.1f} GB bf16"
+    case = f"export {kind} {size_gb:.1f} GB bf16{f' as {recipe}' if recipe else ''}"
     seconds = min(first["seconds"], second["seconds"])
     peak = max(first["peak_mib"], second["peak_mib"])
     disk = first["disk_gb"]
@@ -198,6 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=[*KINDS, "all"], default="all")
     parser.add_argument("--gigabytes", type=float, default=8.0, help="size of the checkpoint")
+    parser.add_argument("--quantize", metavar="RECIPE", help="by a recipe, weights being random")
     parser.add_argument("--work", type=Path, help="folder to work in (default: a temporary one)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
@@ -205,7 +229,7 @@ def main() -> int:
     rows: list[Row] = []
     wrong: list[str] = []
     for kind in KINDS if options.kind == "all" else [options.kind]:
-        found = measure(kind, options.gigabytes, options.work)
+        found = measure(kind, options.gigabytes, options.work, options.quantize)
         rows += found[0]
         wrong += found[1]
     print_table(rows)

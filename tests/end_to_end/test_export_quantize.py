@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from safetensors.torch import load_file, save_file
 
 from deltaport.package import open_package
 from tests.checkpoints import CORPUS
@@ -169,3 +171,26 @@ def test_a_text_without_quantization_measures_nothing(single_layer: Path, tmp_pa
     result = in_process("export", single_layer, "-o", tmp_path / "engine", "--text", __file__)
     assert result.returncode == 2
     assert "--text measures what --quantize costs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"), [(float("nan"), True), (float("-inf"), True), (1e30, False)]
+)
+def test_weights_of_any_magnitude_but_no_others(
+    single_layer: Path, tmp_path: Path, value: float, refused: bool
+) -> None:
+    checkpoint = Path(shutil.copytree(single_layer, tmp_path / "checkpoint"))
+    weights = load_file(checkpoint / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    weights[name][5, 7] = value
+    save_file({k: v.bfloat16() for k, v in weights.items()}, checkpoint / "model.safetensors")
+    engine = tmp_path / "engine"
+    result = in_process("export", checkpoint, "-o", engine, "--quantize", "int4", "-q")
+    assert engine.exists() != refused
+    assert list(tmp_path.glob(".*")) == []
+    if refused:
+        line = error_line(result)
+        assert name in line
+        assert "which int4 block=32 has no code for" in line
+    else:  # beyond what float16 holds
+        assert result.returncode == 0, result.stderr
