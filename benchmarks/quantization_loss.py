@@ -1,7 +1,7 @@
 """What quantizing the demo checkpoint costs, by recipe: table, and chart of size against loss.
 
-Every recipe that is shipped, and int4-all in other blocks. Each engine reads the held-out text
-beside one that is not quantized.
+Every recipe that is shipped, and int4-all in other blocks; experts of this checkpoint have 32
+inputs, and keep blocks of 32. Each engine reads the held-out text beside one that is not quantized.
 
     python -m benchmarks.quantization_loss --plot docs/images/quantization.png
 """
@@ -23,6 +23,7 @@ from deltaport.runtime import Engine
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo_checkpoint"
 CONTEXT = 4096
+NARROW = ("experts", "shared_expert")
 VARIANTS = ("int4 block=32 asymmetric", "int4 block=128", "int4 block=128 asymmetric")
 
 
@@ -50,8 +51,10 @@ def recipes(folder: Path) -> dict[str, str]:
     found = {name: name for name in shipped_recipes()}
     for variant in VARIANTS:
         path = folder / f"{variant.replace(' ', '-')}.toml"
-        roles = quantization_recipe("int4-all").formats
-        path.write_text("[roles]\n" + "".join(f'"{role}" = "{variant}"\n' for role in roles))
+        formats = dict.fromkeys(quantization_recipe("int4-all").formats, variant)
+        for role in NARROW:
+            formats[role] = variant.replace("block=128", "block=32")
+        path.write_text("[roles]\n" + "".join(f'"{r}" = "{f}"\n' for r, f in formats.items()))
         found[f"int4-all, {variant.removeprefix('int4 ')}"] = str(path)
     return found
 
