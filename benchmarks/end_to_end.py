@@ -1,14 +1,17 @@
-"""A whole mixture of experts of a billion parameters, against transformers and onnxruntime-genai.
+"""Whole models of a billion parameters, against transformers, onnxruntime-genai and llama.cpp.
 
-The checkpoint has random weights. It, our engines and the peer's model are made in --work on the
-first run, 14 GB in all, and used again. Every engine runs in a process of its own; they take turns.
-onnxruntime-genai 0.18 is a matter of this benchmark alone: give the interpreter of an environment
-that has it, torch, onnx and transformers as --genai-python, or it is left out, and said so.
+A mixture of experts and a dense model with a large tied head, in fp32, bf16 and 4 bits; the
+checkpoints have random weights. They, our engines and the peers' models are made in --work on the
+first run, up to 25 GB in all, and used again. Every engine runs in processes of its own, a new one
+each round, and they take turns. onnxruntime-genai 0.18 and llama-cpp-python 0.3.36 are a matter of
+this benchmark alone: give the interpreter of an environment that has them, torch, onnx,
+safetensors and transformers as --peer-python; one that is not there is left out, and said so.
 
-    python -m benchmarks.end_to_end --work /tmp/mixture --genai-python /opt/genai/bin/python
+    python -m benchmarks.end_to_end --work /tmp/models --peer-python /opt/peers/bin/python
 
-Figures are tokens a second, medians of the rounds: more is better. ``peer`` is a peer in fp32, or
-for storage in bf16 our own fp32.
+Figures are medians of the rounds: tokens a second of a prompt of 512 and of 48 tokens after it,
+resident MiB after that, seconds to load. ``peer`` is the best of the peers in that figure, and our
+own fp32 is one of them for storage in bf16.
 """
 
 from __future__ import annotations
@@ -18,17 +21,22 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.head_sizes import HEADS
+from benchmarks.peer_models import genai_model, installed, llama_model
 from benchmarks.report import Row, print_table, write_json
+from benchmarks.runtime import SHAPE as DENSE
 from deltaport.exporter.export import export_checkpoint
 from tests.checkpoints import save_checkpoint, save_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPT, STEPS = 512, 48
-SHAPE: dict[str, Any] = {
+MIXTURE: dict[str, Any] = {
     "hidden_size": 1024,
     "num_hidden_layers": 12,
     "vocab_size": 32_768,
@@ -39,107 +47,152 @@ SHAPE: dict[str, Any] = {
     "linear_num_key_heads": 8,
     **HEADS,
 }
+MODELS = {"moe": MIXTURE, "dense": {"dtype": torch.bfloat16, **DENSE}}
+STORAGES = ("fp32", "bf16", "int4")
+MORE_IS_BETTER = {"prefill": True, "decode": True, "memory": False, "load": False}
+"""The figures of a row, and which way they are read."""
+FIGURES = {"prefill": "tokens/s", "decode": "tokens/s", "memory": "MiB", "peak": "MiB", "load": "s"}
 
 
-class Worker:
-    """An engine in another process."""
+@dataclass(frozen=True)
+class Contender:
+    """An engine that takes part."""
 
-    def __init__(self, python: str, kind: str, folder: Path, threads: int) -> None:
-        command = [python, "-m", "benchmarks.engine_worker", kind, str(folder), str(threads)]
-        self._process = subprocess.Popen(
-            [*command, str(PROMPT), str(STEPS)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    name: str
+    kind: str
+    path: Path
+    python: str = sys.executable
+    peer: bool = True
+
+    def turn(self, threads: int, round_number: int) -> dict[str, float]:
+        """Its figures of one round, from a process of its own."""
+        worker = [self.python, "-m", "benchmarks.engine_worker", self.kind, str(self.path)]
+        done = subprocess.run(
+            [*worker, str(threads), str(round_number)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-
-    def __call__(self) -> tuple[float, float]:
-        """Tokens a second: of a prompt, and one by one after it."""
-        line = self._ask()
-        if not line:
-            raise SystemExit(f"{self._process.args}: ended with {self._process.wait()}")
-        seconds = json.loads(line)
-        return PROMPT / seconds["prefill"], STEPS / seconds["decode"]
-
-    def _ask(self) -> str:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write("\n")
-        stdin.flush()
-        return stdout.readline()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
+        if done.returncode:
+            raise SystemExit(f"{self.name}: ended with {done.returncode}")
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return figures
 
 
-def prepare(work: Path, genai_python: str | None) -> dict[str, tuple[str, str, Path]]:
-    """What is measured: interpreter, kind and folder by name; made where it is not there."""
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoint = work / "checkpoint"
-    if not (checkpoint / "tokenizer.json").exists():
-        save_checkpoint(checkpoint, wrapped=True, **SHAPE)
+@dataclass(frozen=True)
+class Peers:
+    """The interpreter of the peers, where they are there."""
+
+    genai: str | None
+    llama: str | None
+
+    @classmethod
+    def found(cls, python: str | None) -> Peers:
+        """Those the interpreter has; says which are left out."""
+        has = [installed(python, each) for each in ("onnxruntime-genai", "llama-cpp-python")]
+        for name, version in zip(("onnxruntime-genai", "llama.cpp"), has, strict=True):
+            if version is None:
+                print(f"without {name}: --peer-python names an interpreter that has it")
+        return cls(*(python if version else None for version in has))
+
+
+def checkpoint_of(model: str, folder: Path) -> Path:
+    """The checkpoint, with a tokenizer, which peers want to see; made where it is not there."""
+    if not (folder / "config.json").exists():
+        save_checkpoint(folder, wrapped=True, **MODELS[model])
+    if not (folder / "tokenizer.json").exists():
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
-        (checkpoint / "tokenizer_config.json").write_text(json.dumps(settings))
-        save_tokenizer(checkpoint)
-    engines = {"transformers": (sys.executable, "transformers", checkpoint)}
-    for dtype in ("float32", "bfloat16"):
-        folder = work / dtype
-        if not folder.exists():
-            export_checkpoint(checkpoint, folder, target="ort-cpu", dtype=dtype)
-        engines[dtype] = (sys.executable, "deltaport", folder)
-    if genai_python is not None:
-        folder = work / "genai"
-        if not (folder / "genai_config.json").exists():
-            build = "onnxruntime_genai.models.builder -i {} -o {} -p fp32 -e cpu"
-            command = [genai_python, "-m", *build.format(checkpoint, folder).split()]
-            subprocess.run([*command, "--extra_options", "prune_lm_head=true"], check=True)
-        engines["genai"] = (genai_python, "genai", folder)
-    return engines
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        save_tokenizer(folder)
+    return folder
 
 
-def measure(engines: dict[str, tuple[str, str, Path]], threads: int, rounds: int) -> list[Row]:
-    """Rows of prefill and decode."""
-    workers = {name: Worker(*engine, threads) for name, engine in engines.items()}
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
-    for worker in workers.values():
-        worker()  # warms up
+def ours(name: str, folder: Path, peer: bool = False, **options: Any) -> Contender:
+    """Our engine of the checkpoint beside ``folder``; made where it is not there."""
+    if not folder.exists():
+        export_checkpoint(folder.with_name("checkpoint"), folder, target="ort-cpu", **options)
+    return Contender(name, "deltaport", folder, peer=peer)
+
+
+def contenders(model: str, storage: str, work: Path, peers: Peers) -> Iterator[Contender]:
+    """Everything that is compared; made where it is not there."""
+    folder = work / model
+    checkpoint = checkpoint_of(model, folder / "checkpoint")
+    formats: tuple[str, ...] = ()
+    if storage == "fp32":
+        yield ours("fp32", folder / "float32", dtype="float32")
+        yield Contender("transformers fp32", "transformers", checkpoint)
+    elif storage == "bf16":
+        yield ours("bf16", folder / "bfloat16", dtype="bfloat16")
+        yield ours("our fp32", folder / "float32", peer=True, dtype="float32")
+        formats = ("bf16",)
+    else:
+        for recipe in ("int4-all", "int4"):
+            yield ours(recipe, folder / recipe, quantize=recipe)
+        formats = ("Q4_0", "Q4_K_M")
+    if peers.genai and storage != "bf16":
+        path = genai_model(peers.genai, checkpoint, folder / f"genai-{storage}", storage)
+        yield Contender(f"genai {storage}", "genai", path, peers.genai)
+    if peers.llama:
+        for each in formats:
+            file = llama_model(peers.llama, checkpoint, folder / f"{each}.gguf", work)
+            yield Contender(f"llama.cpp {each}", "llama", file, peers.llama)
+
+
+def measure(
+    engines: list[Contender], threads: int, rounds: int
+) -> dict[Contender, dict[str, float]]:
+    """Medians by engine and figure."""
+    found: dict[Contender, list[dict[str, float]]] = {each: [] for each in engines}
     for i in range(rounds):
-        for name, worker in workers.items():
-            rates[name].append(worker())
+        for engine, figures in found.items():
+            figures.append(engine.turn(threads, i))
         print(f"round {i + 1} of {rounds} done", flush=True)
-    for worker in workers.values():
-        worker.close()
-    rows = []
-    for i, phase in enumerate(("prefill", "decode")):
-        median = {name: statistics.median(r[i] for r in each) for name, each in rates.items()}
-        peers = {name: rate for name, rate in median.items() if name in ("transformers", "genai")}
-        for name, rate in peers.items():
-            ours = median["float32"]
-            rows.append(Row(f"{phase} float32 against {name}", ours, rate, ours / rate))
-        stored, wide = median["bfloat16"], median["float32"]
-        rows.append(Row(f"{phase} bfloat16 against float32", stored, wide, stored / wide))
-    return rows
+    return {
+        engine: {name: statistics.median(each[name] for each in figures) for name in FIGURES}
+        for engine, figures in found.items()
+    }
+
+
+def compare(model: str, medians: dict[Contender, dict[str, float]]) -> Iterator[Row]:
+    """Rows of our engines against the best of the peers in each figure."""
+    theirs = [figures for engine, figures in medians.items() if engine.peer]
+    for engine, figures in medians.items():
+        for name, more in {} if engine.peer else MORE_IS_BETTER.items():
+            case, own = f"{model} {engine.name} {name}", figures[name]
+            if not theirs:
+                yield Row(case, own)
+                continue
+            best = (max if more else min)(each[name] for each in theirs)
+            yield Row(case, own, best, own / best if more else best / own)
+
+
+def print_figures(model: str, medians: dict[Contender, dict[str, float]]) -> None:
+    """Print the figures of every engine, peers too, in columns."""
+    heads = [f"{name}, {unit}" for name, unit in FIGURES.items()]
+    print(f"{model:20} " + " ".join(f"{head:>17}" for head in heads))
+    for engine, figures in medians.items():
+        print(f"{engine.name:20} " + " ".join(f"{figures[name]:>17.4g}" for name in FIGURES))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for 14 GB of models")
-    parser.add_argument("--genai-python", help="interpreter that has onnxruntime-genai")
+    parser.add_argument("--work", type=Path, required=True, help="folder for 25 GB of models")
+    parser.add_argument("--peer-python", help="interpreter that has the peers")
+    parser.add_argument("--model", choices=(*MODELS, "all"), default="all")
+    parser.add_argument("--storage", choices=(*STORAGES, "all"), default="all")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    arguments = parser.parse_args()
-    if arguments.genai_python is None:
-        print("without onnxruntime-genai: --genai-python names an interpreter that has it")
-    rows = measure(
-        prepare(arguments.work, arguments.genai_python), arguments.threads, arguments.rounds
-    )
+    given = parser.parse_args()
+    peers = Peers.found(given.peer_python)
+    rows: list[Row] = []
+    for model in MODELS if given.model == "all" else [given.model]:
+        for storage in STORAGES if given.storage == "all" else [given.storage]:
+            engines = list(contenders(model, storage, given.work.resolve(), peers))
+            medians = measure(engines, given.threads, given.rounds)
+            print_figures(model, medians)
+            rows += compare(model, medians)
     print_table(rows)
-    if arguments.json:
-        write_json(rows, arguments.json)
+    if given.json:
+        write_json(rows, given.json)
 
 
 if __name__ == "__main__":

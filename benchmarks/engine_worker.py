@@ -1,24 +1,32 @@
-"""One engine in a process of its own, timed on request.
+"""One engine in a process of its own: loaded, run twice, and its figures printed as JSON.
 
-    python -m benchmarks.engine_worker {deltaport,transformers,genai} FOLDER THREADS PROMPT STEPS
+    python -m benchmarks.engine_worker {deltaport,transformers,genai,llama} PATH THREADS ROUND
 
-For every line on standard input, runs a prompt of PROMPT tokens and STEPS single tokens after it,
-and answers with a line of JSON: seconds of each. Ends with standard input. Imports nothing but the
-engine it is asked for, so each can run in an environment of its own.
+The figures are of the second run: PROMPT tokens, drawn anew every ROUND, then STEPS single tokens.
+The first one warms up. What loading reads is in the page cache by then, modules are imported, and
+our engines are opened without checksums. Imports nothing but the engine it is asked for, so each
+can run in an environment of its own.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 import random
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Run = Callable[[list[int], int], tuple[float, float]]
+"""Seconds of a prompt, with logits of its last token alone, and of so many single tokens after."""
+PROMPT, STEPS = 512, 48
 VOCABULARY = 32_000
 """Tokens are drawn below this."""
+WARM_UP_STEPS = 4
+PIECE = 1 << 20
 
 
 def deltaport_engine(folder: str, threads: int) -> Run:
@@ -88,21 +96,81 @@ def genai_model(folder: str, threads: int) -> Run:
     return run
 
 
+def llama_model(file: str, threads: int) -> Run:
+    import llama_cpp as llama
+    import numpy as np
+
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)  # what llama.cpp logs goes there
+    model = llama.llama_model_load_from_file(file.encode(), llama.llama_model_default_params())
+    settings = llama.llama_context_default_params()
+    settings.n_ctx = PROMPT + STEPS + 1
+    settings.n_batch, settings.n_ubatch = 2048, 512
+    settings.n_threads = settings.n_threads_batch = threads
+    context = llama.llama_init_from_model(model, settings)
+    vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+
+    def step(tokens: list[int]) -> int:
+        ids = (llama.llama_token * len(tokens))(*tokens)
+        # A batch made this way asks for the logits of its last token.
+        if llama.llama_decode(context, llama.llama_batch_get_one(ids, len(tokens))):
+            raise RuntimeError("llama_decode failed")
+        logits = llama.llama_get_logits_ith(context, -1)
+        return int(np.ctypeslib.as_array(logits, (vocabulary,)).argmax())
+
+    def run(prompt: list[int], steps: int) -> tuple[float, float]:
+        llama.llama_memory_clear(llama.llama_get_memory(context), True)
+        start = time.perf_counter()
+        token = step(prompt)
+        prefilled = time.perf_counter()
+        for _ in range(steps):
+            token = step([token])
+        return prefilled - start, time.perf_counter() - prefilled
+
+    return run
+
+
 ENGINES = {
-    "deltaport": deltaport_engine,
-    "transformers": transformers_model,
-    "genai": genai_model,
+    "deltaport": ("deltaport.runtime", deltaport_engine),
+    "transformers": ("transformers", transformers_model),
+    "genai": ("onnxruntime_genai", genai_model),
+    "llama": ("llama_cpp", llama_model),
 }
 
 
+def read_through(path: Path) -> None:
+    """Bring the file, or the files of the folder, into the page cache."""
+    for file in path.iterdir() if path.is_dir() else [path]:
+        with file.open("rb") as source:
+            while source.read(PIECE):
+                pass
+
+
+def resident(field: str) -> float:
+    """MiB of this process: now for ``VmRSS``, at most so far for ``VmHWM``."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(field + ":")[1].split()[0]) / 1024
+
+
 def main() -> None:
-    kind, folder, threads, length, steps = sys.argv[1:]
-    run = ENGINES[kind](folder, int(threads))
-    draw = random.Random(0)
-    for _ in sys.stdin:
-        prompt = [draw.randrange(VOCABULARY) for _ in range(int(length))]
-        prefill, decode = run(prompt, int(steps))
-        print(json.dumps({"prefill": prefill, "decode": decode}), flush=True)
+    kind, path, threads, round_number = sys.argv[1:]
+    module, load = ENGINES[kind]
+    read_through(Path(path))
+    importlib.import_module(module)
+    start = time.perf_counter()
+    run = load(path, int(threads))
+    loaded = time.perf_counter() - start
+    draw = random.Random(int(round_number))
+    prompt = [draw.randrange(VOCABULARY) for _ in range(PROMPT)]
+    run(prompt, WARM_UP_STEPS)
+    prefill, decode = run(prompt, STEPS)
+    figures = {
+        "prefill": PROMPT / prefill,
+        "decode": STEPS / decode,
+        "memory": resident("VmRSS"),
+        "peak": resident("VmHWM"),
+        "load": loaded,
+    }
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":
