@@ -44,7 +44,7 @@ class AtomicFolder:
 
         Without it no folder is replaced, except for an empty one. ``resumable`` is the name of a
         file that makes a half-made folder worth keeping, of a writer that was killed: then ``path``
-        is not empty.
+        is not empty, and stays as it is until :meth:`take_over`.
         """
         self.shown = os.fspath(target)
         # Not Path.resolve, which raises RuntimeError for a link to itself, before Python 3.13.
@@ -60,7 +60,7 @@ class AtomicFolder:
     def __enter__(self) -> Self:
         try:
             self._take_lock()
-            self._settle(keep=self._resumable)
+            self._settle()
             self._check_target()
             self.path.mkdir(exist_ok=True)
         except BaseException as error:  # __exit__ is not called for what __enter__ leaves behind
@@ -84,6 +84,10 @@ class AtomicFolder:
             and not isinstance(error, BrokenPipeError)
         ):
             raise self._output_error(error) from error
+
+    def take_over(self) -> None:
+        """From here on what a killed writer has left is this one's, and goes if it fails."""
+        self._resumable = None
 
     def commit(self) -> None:
         """Put the finished folder in place; the old one, if any, goes when the context is left."""
@@ -128,10 +132,10 @@ class AtomicFolder:
                 folder.mkdir()
                 self._made_parents.append(folder)
 
-    def _settle(self, *, keep: str | None = None) -> None:
+    def _settle(self) -> None:
         """Put back an old engine that nothing has replaced; remove all else. Needs the lock.
 
-        A half-made folder with a file called ``keep`` stays.
+        A half-made folder stays that can be gone on with and was not taken over.
 
         What to do is read off the disk alone, so that it does not matter where the writer, be it
         this one or one that was killed, was interrupted.
@@ -145,9 +149,16 @@ class AtomicFolder:
                 # Under this name nobody will ever take what rmtree left for a whole engine.
                 _remove(self.path)
                 self._replaced.rename(self.path)
-                keep = None
-        if keep is None or not (self.path / keep).is_file():
+                _remove(self.path)
+        if not self._can_be_gone_on_with():
             _remove(self.path)
+
+    def _can_be_gone_on_with(self) -> bool:
+        return (
+            self._resumable is not None
+            and not self.path.is_symlink()
+            and (self.path / self._resumable).is_file()
+        )
 
     def _leave(self) -> None:
         """Settle as far as possible, then let the next writer in."""
@@ -223,7 +234,9 @@ def _lock(path: Path) -> int:
 
 
 def _remove(folder: Path) -> None:
-    if os.path.lexists(folder):
+    if folder.is_symlink():
+        folder.unlink()
+    elif os.path.lexists(folder):
         shutil.rmtree(folder)
 
 

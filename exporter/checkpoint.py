@@ -65,6 +65,11 @@ class Checkpoint:
         """Bytes of tensor data in all files, tensors that no engine uses included."""
         return sum(entry.nbytes for file in self._files for entry in file.tensors.values())
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files of weights, links as they are given."""
+        return tuple(file.path for file in self._files)
+
     def names(self) -> tuple[str, ...]:
         """Return all tensor names, in the order of the files and their headers."""
         return tuple(self._file_of)

@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deltaport.errors import InputError, OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.dump_folder import DumpFolder
 from deltaport.exporter.export_plan import (
-    CheckedCheckpoint,
     ExportEvents,
     ExportPlan,
     StorageDtype,
@@ -33,6 +34,9 @@ from deltaport.graph_passes.target_capabilities import (
 from deltaport.package import Manifest
 from deltaport.strict_json import quote
 
+if TYPE_CHECKING:
+    from deltaport.evaluate import EvaluateEvents
+
 __all__ = ["ExportEvents", "ExportPlan", "StorageDtype", "export_checkpoint", "plan_export"]
 
 
@@ -43,17 +47,20 @@ def export_checkpoint(
     target: str = "portable",
     dtype: StorageDtype = "auto",
     quantize: str | None = None,
+    text: str | None = None,
     passes: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     accept_fields: Collection[str] = (),
     events: ExportEvents | None = None,
+    read: EvaluateEvents | None = None,
 ) -> Manifest:
     """Compile the checkpoint folder into an engine folder and return its manifest.
 
     Matrices are stored as ``dtype``; norms, gates and convolution taps always as float32, which
     loses nothing and costs next to nothing. ``quantize`` names a recipe, a shipped one or a TOML
-    file, that gives matrices 4 or 8 bits by their roles. ``passes`` is a pipeline as text in place
+    file, that gives matrices 4 or 8 bits by their roles; what that costs is then measured on
+    ``text``, and ``read`` shows how far that is. ``passes`` is a pipeline as text in place
     of the target's own, and cannot be given with it. The graph after each pass goes into
     ``dump_dir``, a new or empty folder.
 
@@ -61,16 +68,32 @@ def export_checkpoint(
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
-    recipe = _recipe(quantize, capabilities, passes)
+    recipe = _recipe(quantize, capabilities, passes, text)
     dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
     with checked(
         Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
     ) as source:
         refuse_to_replace_input(output, source.folder)
+        measure = None
+        if text is not None:
+            from deltaport.exporter.quantization_loss import check_text, measure_loss
+
+            check_text(source.folder, source.spec.vocab_size, text)
+            measure = partial(
+                measure_loss,
+                source.folder,
+                text=text,
+                target=target,
+                dtype=dtype,
+                accept_fields=accept_fields,
+                events=events,
+                read=read,
+            )
         # Entered before anything takes long, so that what is wrong with the output is said now.
         with _place(output, overwrite) as place:
-            _check_space(place.path, place.shown, source)
+            needed = source.stored_bytes + (source.plain_bytes if measure is not None else 0)
+            _check_space(place.path, place.shown, needed, place.path)
             plan = planned(
                 source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps
             )
@@ -91,7 +114,9 @@ def export_checkpoint(
                 not_exported=source.not_exported,
                 checkpoint=source.folder,
                 source=source.weights,
+                shards=source.weights.paths,
                 progress=events.wrote,
+                measure=measure,
             )
 
 
@@ -123,26 +148,28 @@ def plan_export(
     ) as source:
         if output is not None:
             refuse_to_replace_input(output, source.folder)
-            _place(output, overwrite).check_target()
+            place = _place(output, overwrite)
+            place.check_target()
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
-            _check_space(there, os.fspath(output), source)
+            _check_space(there, os.fspath(output), source.stored_bytes, place.path)
         return planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
 
 
 def _recipe(
-    quantize: str | None, target: TargetCapabilities, passes: str | None
+    quantize: str | None, target: TargetCapabilities, passes: str | None, text: str | None = None
 ) -> QuantizationRecipe | None:
     """The recipe to go by, having found what is wrong with it before any work is done."""
     if quantize is None:
+        if text is not None:
+            raise InputError("--text measures what --quantize costs; give a recipe, too")
         return None
     if passes is not None:
         raise InputError(
             "--quantize and --passes: give one of them; among passes, choose-formats names a recipe"
         )
-    recipe = quantization_recipe(quantize)
     quantized_lowering(target)
-    return recipe
+    return quantization_recipe(quantize)
 
 
 def _prepared(
@@ -193,15 +220,14 @@ def refuse_to_replace_input(output: str | os.PathLike[str], checkpoint: Path) ->
                     )
 
 
-def _check_space(place: Path, shown: str, source: CheckedCheckpoint) -> None:
-    """Refuse an output on a disk without room for the weights; ``place`` is where they will go.
+def _check_space(there: Path, shown: str, needed: int, place: Path) -> None:
+    """Refuse an output on the disk of ``there`` without room for ``needed`` bytes of weights.
 
-    What an export that was killed left there will be gone on with or removed.
+    What an export that was killed left at ``place`` will be gone on with or removed.
     """
-    needed, free = source.stored_bytes, shutil.disk_usage(place).free
+    free = shutil.disk_usage(there).free
     with suppress(OSError):  # what cannot be looked at cannot be counted on
-        if (place / JOURNAL_NAME).exists():
-            free += sum(entry.stat().st_blocks * 512 for entry in place.iterdir())
+        free += sum(entry.lstat().st_blocks * 512 for entry in place.iterdir())
     if needed > free:
         raise OutputError(
             f"{shown}: the engine needs {needed / 1e9:.2f} GB, the disk has "

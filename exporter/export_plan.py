@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ml_dtypes import bfloat16
 
+from deltaport.errors import InputError
 from deltaport.exporter.checkpoint import Checkpoint
 from deltaport.exporter.copied_files import copied_files
 from deltaport.exporter.generation_config import eos_token_ids
@@ -23,6 +24,8 @@ from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
 from deltaport.package import Quantization
 from deltaport.state_layout import StateLayout
+from deltaport.strict_json import quote
+from deltaport.weight_roles import MATRIX_ROLES, role_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -92,6 +95,11 @@ class CheckedCheckpoint:
         """Bytes the engine's file of weights will have, known before anything is traced."""
         return packed_bytes(map(self._parameter_bytes, self.storage))
 
+    @property
+    def plain_bytes(self) -> int:
+        """The same of the engine without quantization."""
+        return replace(self, recipe=None).stored_bytes
+
     def _parameter_bytes(self, name: str) -> int:
         shape = self.binding.recipes[name].shape
         format_ = None if self.recipe is None else self.recipe.format_of(name)
@@ -114,8 +122,26 @@ def checked(
     copied_files(folder)  # for what is wrong with them, before any work is done
     with Checkpoint.open(folder) as weights:
         binding = bind(parameter_shapes(spec), weights, tied=spec.tie_word_embeddings)
-        storage = {name: _storage(name, recipe, dtype) for name, recipe in binding.recipes.items()}
+        storage = {name: _storage(name, each, dtype) for name, each in binding.recipes.items()}
+        if recipe is not None:
+            _check_recipe(recipe, storage)
         yield CheckedCheckpoint(folder, spec, end_tokens, weights, binding, storage, recipe)
+
+
+def _check_recipe(recipe: QuantizationRecipe, names: Collection[str]) -> None:
+    """Raise ``InputError`` for a recipe that the model is not one for."""
+    roles = dict.fromkeys(role_of(name) for name in names)
+    if not any(recipe.format_of(name) for name in names):
+        raise InputError(
+            f"--quantize: recipe {quote(recipe.name[:80])} quantizes nothing of this model, which "
+            f"has {', '.join(role for role in roles if role in MATRIX_ROLES)}"
+        )
+    both = "experts", "shared_expert"
+    if all(role in roles for role in both) and len({role in recipe.formats for role in both}) > 1:
+        raise InputError(
+            f"--quantize: recipe {quote(recipe.name[:80])} gives one of experts and shared_expert "
+            "a format; they are computed together, so give both one, or neither"
+        )
 
 
 def _storage(name: str, recipe: Recipe, dtype: StorageDtype) -> np.dtype[Any]:

@@ -1,17 +1,17 @@
-"""What quantizing an engine cost, measured on a text beside the same engine without it."""
+"""What quantizing an engine costs, measured on a text beside the same engine without it."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from deltaport.errors import CheckpointError, EngineError, InputError
 from deltaport.evaluate import EvaluateEvents, evaluate
-from deltaport.exporter.export import ExportEvents, StorageDtype, export_checkpoint
-from deltaport.package import MANIFEST_NAME, Loss, Manifest, open_package
+from deltaport.exporter.export_plan import ExportEvents, StorageDtype
+from deltaport.package import Loss
 from deltaport.runtime import Engine
 from deltaport.text import TOKENIZER_NAME, TextTokenizer
 
@@ -19,9 +19,10 @@ __all__ = ["CONTEXT", "check_text", "measure_loss"]
 
 CONTEXT = 4096
 """Most tokens a prediction has before it, or as many as the model takes."""
+_REFERENCE = ".reference"
 
 
-def check_text(checkpoint: Path, text: str) -> None:
+def check_text(checkpoint: Path, vocab_size: int, text: str) -> None:
     """Raise ``InputError`` for what would keep ``text`` from being read by an engine of its own."""
     if not os.path.lexists(checkpoint / TOKENIZER_NAME):
         raise InputError(
@@ -37,6 +38,11 @@ def check_text(checkpoint: Path, text: str) -> None:
             f"--text: {len(tokens)} of the at least 2 tokens it takes to predict one; give it a "
             "longer text"
         )
+    if max(tokens) >= vocab_size:
+        raise CheckpointError(
+            f"{checkpoint / TOKENIZER_NAME}: gives token {max(tokens)}, expected 0 to "
+            f"{vocab_size - 1}; the file is of another model"
+        )
 
 
 def measure_loss(
@@ -44,27 +50,25 @@ def measure_loss(
     engine: Path,
     text: str,
     *,
-    dtype: StorageDtype = "auto",
-    accept_fields: Collection[str] = (),
-    events: ExportEvents | None = None,
+    target: str,
+    dtype: StorageDtype,
+    accept_fields: Collection[str],
+    events: ExportEvents,
     read: EvaluateEvents | None = None,
-) -> Manifest:
-    """Measure what quantizing cost a finished ``engine``, and add that to its manifest.
+) -> Loss:
+    """Measure what quantizing costs a finished ``engine``, which nobody else writes to.
 
     The engine it is compared with is exported for the same target from the same checkpoint, into a
-    temporary folder beside it, and removed again. Both read the text side by side.
+    folder inside, and removed again. Both read the text side by side.
     """
-    events = events or ExportEvents()
-    manifest = open_package(engine, checksums=False)
-    if manifest.quantization is None:
-        raise InputError(f"{engine}: has no quantized weights; export it with --quantize")
-    beside = Path(os.path.realpath(engine)).parent
-    with tempfile.TemporaryDirectory(prefix=".deltaport-", dir=beside) as folder:
-        reference = Path(folder) / "reference"
+    from deltaport.exporter.export import export_checkpoint
+
+    reference = engine / _REFERENCE
+    try:
         export_checkpoint(
             checkpoint,
             reference,
-            target=manifest.target,
+            target=target,
             dtype=dtype,
             accept_fields=accept_fields,
             events=replace(
@@ -74,35 +78,18 @@ def measure_loss(
             ),
         )
         events.stage("reading the text with both")
-        # Of both it is known that they are as their manifests say.
-        found = evaluate(
-            Engine.open(engine, checksums=False),
-            text,
-            against=Engine.open(reference, checksums=False),
-            context=min(CONTEXT, manifest.max_positions),
-            events=read,
-        )
+        both = [Engine.open(folder, checksums=False) for folder in (engine, reference)]
+        context = min(CONTEXT, both[0].manifest.max_positions)
+        found = evaluate(both[0], text, against=both[1], context=context, events=read)
+    finally:
+        shutil.rmtree(reference, ignore_errors=True)
     assert found.reference is not None, "two engines were given"
     assert found.comparison is not None, "two engines were given"
-    loss = Loss(
+    return Loss(
         tokens=found.tokens,
-        context=found.context,
+        context=context,
         reference_perplexity=found.reference.perplexity.mean,
         perplexity=found.score.perplexity.mean,
         kl=found.comparison.kl.mean,
         top1=found.comparison.top1,
     )
-    measured = replace(manifest, quantization=replace(manifest.quantization, loss=loss))
-    _replace_manifest(engine, measured)
-    return measured
-
-
-def _replace_manifest(engine: Path, manifest: Manifest) -> None:
-    """Whole or not at all."""
-    path = engine / MANIFEST_NAME
-    partial = engine / f".{MANIFEST_NAME}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(manifest.to_json())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

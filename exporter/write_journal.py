@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class WriteJournal:
         Whether the file holds what was noted, its SHA-256 will tell.
         """
         left = self._read()
+        if left is not None and not _is_own_file(self._folder / weights_name):
+            left = None
         kept = set() if left is None else {JOURNAL_NAME, weights_name}
         for entry in self._folder.iterdir():
             if entry.name in kept:
@@ -66,7 +69,7 @@ class WriteJournal:
     def _read(self) -> Progressed | None:
         """What was noted, None if it is of another export or damaged."""
         try:
-            if self._path.is_symlink() or self._path.stat().st_size > _MOST_BYTES:
+            if not _is_own_file(self._path) or self._path.stat().st_size > _MOST_BYTES:
                 return None
             found = parse_object(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError, JsonProblem):
@@ -81,3 +84,12 @@ class WriteJournal:
         ):
             return None
         return Progressed(weights, size, digest)
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether it is a regular file that has this name alone, so that writing changes no other."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1

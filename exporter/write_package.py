@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,14 +13,14 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from deltaport import __version__
 from deltaport.custom_ops.definitions import DOMAIN_VERSION
-from deltaport.errors import CheckpointError, EngineError
+from deltaport.errors import CheckpointError, DeltaportError, EngineError, OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.copied_files import copied_files
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.write_weights import Progress, write_weights
 from deltaport.graph_passes.recipes.recipe import TensorSource
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
-from deltaport.package import MANIFEST_NAME, FileEntry, Manifest, Quantization
+from deltaport.package import MANIFEST_NAME, FileEntry, Loss, Manifest, Quantization
 from deltaport.state_layout import StateLayout
 
 __all__ = ["DECODER_NAME", "write_package"]
@@ -40,15 +41,20 @@ def write_package(
     not_exported: dict[str, int],
     checkpoint: Path,
     source: TensorSource,
+    shards: Sequence[Path] = (),
     progress: Progress = lambda _: None,
+    measure: Callable[[Path], Loss] | None = None,
 ) -> Manifest:
     """Write ``model`` and all a runtime needs to ``folder``, reproducibly, and commit it.
 
     Memory stays bounded by the size of a piece whatever the size of the model, and by that of the
     scales of one quantized weight. ``folder`` is already entered: it sees to it that nothing
-    half-written stays, but for what an export that is killed can be gone on with.
+    half-written stays, but for what an export that is killed can be gone on with. ``shards`` are
+    the files behind ``source``. ``measure`` tells what quantizing costs the engine that is finished
+    in a folder; where it fails the engine is kept all the same, and the error says so.
     """
-    entries = [write_weights(folder.path, model.graph, checkpoint, source, progress)]
+    folder.take_over()
+    entries = [write_weights(folder.path, model.graph, shards, source, progress)]
     entries.append(_write_graph(folder.path, model))
     entries += _copy_files(checkpoint, folder.path)
     manifest = Manifest(
@@ -68,7 +74,20 @@ def write_package(
         files=tuple(sorted(entries, key=lambda entry: entry.path)),
     )
     _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.shown)]))
+    problem: Exception | None = None
+    if measure is not None and quantization is not None:
+        try:
+            measured = replace(quantization, loss=measure(folder.path))
+            manifest = replace(manifest, quantization=measured)
+            _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.shown)]))
+        except (DeltaportError, OSError, MemoryError) as error:
+            problem = error
     folder.commit()
+    if problem is not None:
+        raise OutputError(
+            f"{folder.shown}: the engine is complete, but what quantizing costs it was not "
+            f"measured: {str(problem) or type(problem).__name__}"
+        )
     return manifest
 
 

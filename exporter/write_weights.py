@@ -16,7 +16,8 @@ from deltaport.exporter.model_size import WEIGHT_ALIGNMENT, packed_bytes
 from deltaport.exporter.write_journal import Progressed, WriteJournal
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.kept_scales import keeping_scales
-from deltaport.graph_passes.recipes.recipe import TensorSource
+from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
+from deltaport.graph_passes.recipes.recipe import Recipe, TensorSource
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.package import FileEntry
 from deltaport.runtime.kernel_library import kernel_library
@@ -37,15 +38,20 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def write_weights(
-    folder: Path, graph: ir.Graph, checkpoint: Path, source: TensorSource, progress: Progress
+    folder: Path,
+    graph: ir.Graph,
+    shards: Sequence[Path],
+    source: TensorSource,
+    progress: Progress,
 ) -> FileEntry:
     """Evaluate every recipe into one file, and point the initializers there.
 
     What an export of the same weights had written to ``folder`` when it was killed is kept, if it
-    is what was noted. Bytes that are kept count as written, too.
+    is what was noted. Weights that are kept count as written, too. ``shards`` are the files behind
+    ``source``.
     """
     weights = list(_recipes(graph))
-    journal = WriteJournal(folder, _fingerprint(weights, checkpoint))
+    journal = WriteJournal(folder, _fingerprint(weights, shards))
     left = journal.begin(WEIGHTS_NAME)
     path = folder / WEIGHTS_NAME
     with path.open("wb" if left is None else "r+b") as file:
@@ -68,17 +74,25 @@ def _recipes(graph: ir.Graph) -> Iterator[tuple[ir.Value, RecipeTensor]]:
             yield value, value.const_value
 
 
-def _fingerprint(weights: Weights, checkpoint: Path) -> str:
-    """Of what is written, and of what it is made of and by."""
+def _fingerprint(weights: Weights, shards: Sequence[Path]) -> str:
+    """Of what is written, and of what it is made of and by.
+
+    When a file's metadata last changed cannot be set, unlike when its contents did.
+    """
     digest = hashlib.sha256(__version__.encode())
     for value, tensor in weights:
         text = json.dumps([value.name, tensor.nbytes, tensor.recipe.describe()])
         digest.update(text.encode())
-    files = sorted(path for path in checkpoint.glob("*.safetensors"))
-    for path in (*files, kernel_library()):
-        status = path.stat()
-        digest.update(json.dumps([path.name, status.st_size, status.st_mtime_ns]).encode())
+    quantizer = [kernel_library()] if any(_is_quantized(t.recipe) for _, t in weights) else []
+    for path in (*shards, *quantizer):
+        found = path.stat()
+        known = [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+        digest.update(json.dumps(known).encode())
     return digest.hexdigest()
+
+
+def _is_quantized(recipe: Recipe) -> bool:
+    return any(isinstance(part, Codes | Scales) for part in recipe.walk())
 
 
 class _Writer:
@@ -105,7 +119,7 @@ class _Writer:
         if kept:
             self.digest, self.size, self._noted = digest, size, size
             self._weights = left.weights
-            self._progress(size)
+            self._progress(sum(tensor.nbytes for _, tensor in weights[: left.weights]))
         self._file.seek(self.size)
         self._file.truncate()
         return self._weights

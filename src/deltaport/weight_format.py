@@ -58,7 +58,7 @@ def parse_format(text: str) -> WeightFormat:
     if match is None or int(match[2] or GROUP_INPUTS) not in _BLOCKS:
         blocks = ", ".join(map(str, _BLOCKS))
         raise ValueError(
-            f"is {text!r}, expected int4 or int8, perhaps with block= one of {blocks}, and "
+            f"is {text[:40]!r}, expected int4 or int8, perhaps with block= one of {blocks}, and "
             "perhaps asymmetric"
         )
     return WeightFormat(int(match[1]), int(match[2] or GROUP_INPUTS), match[3] is not None)

@@ -42,10 +42,11 @@ MATRIX_ROLES = tuple(
     dict.fromkeys(
         role
         for role in _ROLES.values()
-        if role not in ("linear_attn.conv", "linear_attn.gates", "norm")
+        if role not in ("linear_attn.conv", "linear_attn.gates", "norm", "shared_expert_gate")
     )
 )
-"""Roles of matrices, which can be quantized. A head that is tied is ``embedding``."""
+"""Roles of matrices that can be quantized. A head that is tied is ``embedding``; the shared
+expert's gate has a single row and is part of the mixture's op."""
 
 
 def role_of(name: str) -> str:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from safetensors.torch import load_file, save_file
 
+from deltaport.errors import EngineError
 from deltaport.package import open_package
 from tests.checkpoints import CORPUS
 from tests.end_to_end.command import deltaport, error_line, in_process
@@ -102,10 +103,9 @@ def test_inspect_and_a_dry_run_say_the_same(measured: Path, checkpoint: Path) ->
     shown = in_process("inspect", measured).stdout
     assert "what that costs" in shown
     assert re.search(r"  weights, as they are stored +", shown)
-    # Formats by parameter, from the graph or from the manifest: weights and padding of joined ones.
     role_bytes = {row["role"]: row["bytes"] for row in real["roles"]}
     for role, row in real["engine"]["quantization"]["roles"].items():
-        assert role_bytes[role] == pytest.approx(row["bytes"], rel=0.2)
+        assert role_bytes[role] == row["bytes"]
 
 
 def test_bench_reads_weights_as_they_are_stored(measured: Path) -> None:
@@ -171,6 +171,65 @@ def test_a_text_without_quantization_measures_nothing(single_layer: Path, tmp_pa
     result = in_process("export", single_layer, "-o", tmp_path / "engine", "--text", __file__)
     assert result.returncode == 2
     assert "--text measures what --quantize costs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("roles", "problem"),
+    [
+        ({"router": "int8"}, None),
+        ({"linear_attn.in_proj_ba": "int8"}, None),
+        ({"mlp": "int4"}, "quantizes nothing of this model, which has embedding, linear_attn"),
+        ({"experts": "int4"}, "gives one of experts and shared_expert a format; they are comp"),
+        ({"shared_expert": "int8", "lm_head": "int4"}, "so give both one, or neither"),
+        ({"shared_expert_gate": "int8"}, "role 'shared_expert_gate' is unknown; there are emb"),
+    ],
+)
+def test_recipes_for_a_mixture(
+    checkpoint: Path, tmp_path: Path, roles: dict[str, str], problem: str | None
+) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[roles]\n" + "".join(f'"{r}" = "{f}"\n' for r, f in roles.items()))
+    result = in_process("export", checkpoint, "--dry-run", "--quantize", recipe, "-q")
+    if problem is None:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert problem in error_line(result)
+
+
+def test_an_engine_whose_loss_cannot_be_measured_is_kept(
+    checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineError("the text is cursed")
+
+    monkeypatch.setattr("deltaport.exporter.quantization_loss.evaluate", fail)
+    engine = tmp_path / "engine"
+    result = in_process(
+        "export", checkpoint, "-o", engine, "--quantize", "int4", "--text", text, "-q"
+    )
+    line = error_line(result)
+    assert (
+        f"{engine}: the engine is complete, but what quantizing costs it was not measured" in line
+    )
+    assert "the text is cursed" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+    assert open_package(engine).quantization is not None
+    assert not list(engine.glob(".*"))
+
+
+def test_a_tokenizer_of_another_model(checkpoint: Path, text: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    word = next(word for word, id_ in tokenizer["model"]["vocab"].items() if id_ == 70)
+    tokenizer["model"]["vocab"] = {
+        name: 5000 if name == word else id_ for name, id_ in tokenizer["model"]["vocab"].items()
+    }
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    text = tmp_path / "text"
+    text.write_text(f"{word}{word} a")
+    options = ("--quantize", "int4", "--text", text, "-q")
+    line = error_line(in_process("export", other, "-o", tmp_path / "engine", *options))
+    assert "tokenizer.json: gives token 5000, expected 0 to 299" in line
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,10 @@ def test_what_no_bound_tells(dense_engine: Path, dense: Path) -> None:
 
 
 def test_a_prefix_of_a_recipe_that_is_not_at_hand(dense: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('[roles]\nmlp = "int4 block=128"\n')
+    """Not even if it is called like one."""
+    (tmp_path / "int4.toml").write_text('[roles]\nmlp = "int4"\n')
     engine = tmp_path / "engine"
-    export_checkpoint(dense, engine, target="ort-cpu", quantize=str(tmp_path / "mine.toml"))
-    assert verified(engine, dense)["stored_as"]["oracle_quantized_by"] == "mine"
+    export_checkpoint(dense, engine, target="ort-cpu", quantize=str(tmp_path / "int4.toml"))
+    assert verified(engine, dense)["stored_as"]["oracle_quantized_by"] == "int4"
     result = in_process("verify", engine, "--against", dense, "-q", "--passes-prefix", "3")
-    assert "quantized by 'mine', which does not come with deltaport" in error_line(result)
+    assert "quantized by 'int4', which does not come with deltaport" in error_line(result)

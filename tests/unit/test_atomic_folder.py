@@ -730,10 +730,25 @@ def test_what_a_killed_writer_can_go_on_with_is_kept(
 ) -> None:
     target = tmp_path / "engine"
     leave_half_made(target, *files)
+    for _ in range(2):  # whoever does not take it over leaves it as it is
+        with AtomicFolder(target, resumable=resumable) as folder:
+            assert names(folder.path) == kept
+            assert not target.exists()
     with AtomicFolder(target, resumable=resumable) as folder:
-        assert names(folder.path) == kept
-        assert not target.exists()
-    assert names(tmp_path) == [], "whoever is not killed leaves nothing"
+        folder.take_over()
+    assert names(tmp_path) == [], "and who does, and is not killed, leaves nothing"
+
+
+def test_a_link_in_place_of_a_half_made_folder(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "journal").write_text("")
+    (tmp_path / ".engine.partial").symlink_to(theirs)
+    with AtomicFolder(tmp_path / "engine", resumable="journal") as folder:
+        assert names(folder.path) == []
+        (folder.path / "new").write_text("")
+        folder.commit()
+    assert (names(tmp_path), names(theirs)) == (["engine", "theirs"], ["journal"])
 
 
 def test_an_old_engine_is_nothing_to_go_on_with(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def with_change(place: tuple[str, ...], value: object) -> dict[str, Any]:
         (("roles", "mlp", "bytes"), True, "roles['mlp']: bytes is True, expected a number"),
         (("roles", "mlp", "parameters"), 10**30, "expected a positive number"),
         (("loss",), {"tokens": 1}, "quantization.loss: expected the fields tokens, context"),
+        (("loss", "kl"), 10**400, "quantization.loss: kl is 1000"),
+        (("bits_per_weight",), 10**400, "quantization: bits_per_weight is 1000"),
+        (("loss", "reference_perplexity"), 0, "reference_perplexity is 0, expected a positive"),
+        (("loss", "tokens"), -1, "tokens is -1, expected a positive"),
+        (("roles", "mlp", "format"), "int4" * 999, "expected int4 or int8"),
         (("loss", "kl"), "0", "quantization.loss: kl is '0', expected a number"),
         (("loss", "tokens"), 1.5, "quantization.loss: tokens is 1.5, expected a number"),
     ],
@@ -84,6 +89,7 @@ def test_what_is_wrong(place: tuple[str, ...], value: object, problem: str) -> N
         parse(with_change(place, value))
     assert str(raised.value).startswith("m.json: quantization")
     assert problem in str(raised.value)
+    assert len(str(raised.value)) < 300
 
 
 def test_it_is_an_object_or_null() -> None:

@@ -34,6 +34,15 @@ def test_activations_are_rounded_as_the_oracle_says(
     np.testing.assert_allclose(found, expected, rtol=3e-7, atol=0)
 
 
+def test_what_is_no_number_stays_none() -> None:
+    x = torch.ones(3, 64)
+    x[0, 40], x[1, 3] = torch.nan, torch.inf
+    with RoundedActivations([weight := torch.eye(64)]):
+        found = F.linear(x, weight)
+    assert found[:2].isnan().any(1).all()
+    assert torch.equal(found[2], x[2])
+
+
 @pytest.mark.parametrize("product", [F.linear, lambda x, w: torch.matmul(x, w.t())])
 def test_a_part_of_a_weight_is_known_and_another_weight_is_not(product: object) -> None:
     experts, other = torch.randn(3, 8, 64), torch.randn(8, 64)

@@ -138,6 +138,19 @@ class TestDifferences:
         assert result.router_tied != differs
         assert bool(result.notes) != differs
 
+    @pytest.mark.parametrize("factor", [0.0, 1.3, 1000.0])
+    def test_no_expert_explains_a_state_that_is_far_off(self, factor: float) -> None:
+        like = reference(margins=np.full(3, 1e-3, np.float32))
+        other = {name: value * np.float32(factor) for name, value in like.state.items()}
+        result = compared(like, Bounds("int8"), whole=run(like, state=other))
+        assert len(result.differences) == 2
+
+    def test_greedy_tokens_are_judged_whatever_the_state(self) -> None:
+        like = reference(margins=np.full(3, 1e-3, np.float32))
+        other = {**like.state, "past.0.c": np.array([[1.0, 1.2]], np.float32)}
+        result = compared(like, Bounds("int8"), chunked=run(like, state=other, greedy=[1, 0]))
+        assert [found.what for found in result.differences] == ["greedy tokens equal"]
+
     def test_logits_that_are_no_numbers(self) -> None:
         like = reference()
         report = report_of(compared(like, whole=run(like, logits=shifted(LOGITS, 0, np.nan))))

@@ -88,8 +88,8 @@ def write(folder: Path, *, until: int | None = None, **changes: Any) -> tuple[Fi
 
     folder.mkdir(exist_ok=True)
     recipes = changes.get("recipes", weights())
-    checkpoint = changes.get("checkpoint", folder.parent)
-    return write_weights(folder, graph_of(recipes), checkpoint, source, progress), source
+    shards = sorted(folder.parent.glob("*.safetensors"))
+    return write_weights(folder, graph_of(recipes), shards, source, progress), source
 
 
 def names_in(folder: Path) -> list[str]:
@@ -152,12 +152,18 @@ def rewrite(folder: Path, old: str, new: str) -> None:
     (folder / JOURNAL_NAME).write_text(text.replace(old, new))
 
 
+def link(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent.parent / "elsewhere"))
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "other bytes": lambda folder: flip(folder / WEIGHTS_NAME, 77),
     "too few bytes": lambda folder: os.truncate(folder / WEIGHTS_NAME, 5000),
     "no bytes": lambda folder: (folder / WEIGHTS_NAME).write_bytes(b""),
     "a journal that is none": lambda folder: (folder / JOURNAL_NAME).write_text("[1]"),
     "a journal of nothing": lambda folder: (folder / JOURNAL_NAME).write_bytes(b"\xff"),
+    "a link to a file": lambda folder: link(folder / WEIGHTS_NAME),
+    "no weights": lambda folder: (folder / WEIGHTS_NAME).unlink(),
     "fewer bytes than none": lambda folder: rewrite(folder, '"bytes": ', '"bytes": -'),
     "more weights than are in it": lambda folder: rewrite(folder, '"weights": 3', '"weights": 4'),
     "more weights than there are": lambda folder: rewrite(folder, '"weights": 3', '"weights": 9'),
@@ -195,11 +201,15 @@ def test_other_weights_are_another_export(tmp_path: Path) -> None:
     assert entry == write(tmp_path / "plain", recipes=other)[0]
 
 
-def test_a_checkpoint_that_changed_is_another_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["three", "two"])
+def test_a_checkpoint_that_changed_is_another_one(tmp_path: Path, text: str) -> None:
+    """Even if size and date are those it had."""
     shard = tmp_path / "model.safetensors"
     shard.write_text("one")
+    before = shard.stat()
     cut_off(tmp_path / "cut", ROWS * 256 + 2500)
-    shard.write_text("three")
+    shard.write_text(text)
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert sorted(set(write(tmp_path / "cut")[1].read_of)) == list(NAMES)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from deltaport.errors import InputError, PassError
+from deltaport.graph_passes.quantize.quantization_recipe import shipped_recipes
 from deltaport.graph_passes.target_capabilities import TARGETS
 
 from .installed import check_installed
@@ -132,15 +133,10 @@ def export(
     from .fact_tables import print_facts, print_quantization
     from .facts import facts_of_export, gather
 
-    given = None
-    if text is not None:
-        from deltaport.exporter.quantization_loss import check_text, measure_loss
-
-        given = read_text(text)
-        check_text(checkpoint, given)
+    given = None if text is None else read_text(text)
     start = time.monotonic()
     stored = cast("StorageDtype", dtype)
-    with ExportProgress(quiet=quiet) as progress, _failures_of(passes):
+    with ExportProgress(quiet=quiet) as progress, _failures_of(passes, quantize):
         if dry_run or output is None:
             plan = plan_export(
                 checkpoint,
@@ -162,22 +158,14 @@ def export(
                 target=target,
                 dtype=stored,
                 quantize=quantize,
+                text=given,
                 passes=passes,
                 dump_dir=dump_dir,
                 overwrite=overwrite,
                 accept_fields=accept_fields,
                 events=progress.events,
+                read=progress.read,
             )
-            if given is not None:
-                measure_loss(
-                    checkpoint,
-                    output,
-                    given,
-                    dtype=stored,
-                    accept_fields=accept_fields,
-                    events=progress.events,
-                    read=progress.read,
-                )
             facts = gather(output)
     assert progress.compilation is not None, "an export that went well has run its passes"
     facts |= compilation_facts(progress.compilation)
@@ -195,14 +183,16 @@ def export(
 
 
 @contextmanager
-def _failures_of(passes: str | None) -> Iterator[None]:
-    """A pass that refuses its graph is a bug of ours, unless the user chose the passes."""
+def _failures_of(passes: str | None, quantize: str | None) -> Iterator[None]:
+    """A pass that refuses its graph is a bug of ours, unless the user chose passes or recipe."""
     try:
         yield
     except PassError as error:
-        if passes is None:
-            raise
-        raise InputError(f"--passes: {error}") from error
+        if passes is not None:
+            raise InputError(f"--passes: {error}") from error
+        if quantize is not None and quantize not in shipped_recipes():
+            raise InputError(f"--quantize: {error}") from error
+        raise
 
 
 def _option(ctx: click.Context, name: str) -> click.Parameter:

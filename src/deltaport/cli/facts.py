@@ -98,7 +98,7 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
     manifest = open_package(folder, checksums=False)
     spec = ModelSpec.from_json(manifest.model, source=str(folder / MANIFEST_NAME))
     graph = facts_of_engine(folder, manifest, spec)
-    return model_facts(
+    found = model_facts(
         "engine",
         folder,
         spec,
@@ -106,7 +106,8 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
         manifest.state,
         demand,
         kernels=runs_kernels(manifest.target),
-    ) | {
+    )
+    return _with_sizes_as_stored(found, manifest.quantization) | {
         "notes": list(graph.notes),
         "engine": {
             "deltaport_version": manifest.deltaport_version,
@@ -136,7 +137,7 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
     sizes = {found.name: found.stat().st_size for found in copied_files(checkpoint.folder)}
     sizes[WEIGHTS_NAME] = packed_bytes(plan.weight_sizes)
     kind = "engine (dry run)"
-    return model_facts(
+    found = model_facts(
         kind,
         path,
         checkpoint.spec,
@@ -144,7 +145,8 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
         plan.layout,
         Demand(),
         kernels=plan.target.kernels,
-    ) | {
+    )
+    return _with_sizes_as_stored(found, plan.quantization) | {
         "notes": [f"sizes are without {DECODER_NAME} and {MANIFEST_NAME}"],
         "engine": {
             "deltaport_version": __version__,
@@ -155,6 +157,16 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
             **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported, plan.quantization),
         },
     }
+
+
+def _with_sizes_as_stored(facts: Facts, quantization: Quantization | None) -> Facts:
+    """What quantized weights take as they are joined and padded, which no shape alone tells."""
+    roles = {} if quantization is None else quantization.roles
+    for row in facts["roles"]:
+        stored = roles.get(row["role"])
+        if stored is not None and row["dtype"] == str(stored.format):
+            row["bytes"] = stored.bytes
+    return facts
 
 
 def _shared_engine_facts(

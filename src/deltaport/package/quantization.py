@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -104,11 +103,17 @@ class Quantization:
         return cls(found["recipe"], roles, loss)
 
 
+def _is(value: object, kind: type | None) -> bool:
+    if kind is float:  # a whole number is one, too, and none that no float can hold
+        return type(value) in (int, float) and -_MOST < value < _MOST  # type: ignore[operator]
+    return kind is None or type(value) is kind
+
+
 def _role(row: object, where: str) -> RoleStorage:
     found = _members(row, _ROLE_FIELDS, where)
     for name in ("parameters", "bytes"):
         if not 0 < found[name] < _MOST:
-            raise EngineError(f"{where}: {name} is {found[name]}, expected a positive number")
+            raise EngineError(f"{where}: {name} is {found[name]!r:.40}, expected a positive number")
     try:
         format_ = parse_format(found["format"])
     except ValueError as error:
@@ -120,7 +125,14 @@ def _loss(document: object, source: str) -> Loss:
     kinds: dict[str, type | None] = {
         field.name: int if field.type == "int" else float for field in fields(Loss)
     }
-    return Loss(**_members(document, kinds, f"{source}: quantization.loss"))
+    loss = Loss(**_members(document, kinds, f"{source}: quantization.loss"))
+    for name in ("tokens", "context", "reference_perplexity", "perplexity"):
+        if getattr(loss, name) <= 0:
+            raise EngineError(
+                f"{source}: quantization.loss: {name} is {getattr(loss, name)!r:.40}, expected a "
+                "positive number"
+            )
+    return loss
 
 
 def _members(document: object, kinds: Mapping[str, type | None], where: str) -> dict[str, Any]:
@@ -129,10 +141,7 @@ def _members(document: object, kinds: Mapping[str, type | None], where: str) -> 
         raise EngineError(f"{where}: expected the fields {', '.join(kinds)}; export it again")
     for name, kind in kinds.items():
         value = document[name]
-        whole = kind is float and type(value) is int
-        if (kind is not None and type(value) is not kind and not whole) or (
-            kind is float and not math.isfinite(value)
-        ):
+        if not _is(value, kind):
             expected = "a number" if kind in (int, float) else getattr(kind, "__name__", "")
             raise EngineError(f"{where}: {name} is {value!r:.60}, expected {expected}")
     return document

@@ -11,13 +11,16 @@ from typing import cast, get_args
 
 from deltaport.errors import InputError
 from deltaport.exporter.export import ExportEvents, StorageDtype, export_checkpoint
+from deltaport.exporter.model_size import parameter_shapes
+from deltaport.exporter.model_spec import ModelSpec
 from deltaport.graph_passes.quantize.quantization_recipe import (
     quantization_recipe,
     shipped_recipes,
 )
 from deltaport.graph_passes.target_capabilities import target_named
-from deltaport.package import Manifest
+from deltaport.package import MANIFEST_NAME, Manifest
 from deltaport.strict_json import quote
+from deltaport.weight_roles import role_of
 
 __all__ = ["PassesPrefix", "passes_prefix", "prefix_engine"]
 
@@ -74,8 +77,10 @@ def _recipe(manifest: Manifest) -> str | None:
         return None
     name = manifest.quantization.recipe
     used = {role: stored.format for role, stored in manifest.quantization.roles.items()}
+    spec = ModelSpec.from_json(manifest.model, source=MANIFEST_NAME)
+    roles = set(map(role_of, parameter_shapes(spec)))
     shipped = quantization_recipe(name).formats if name in shipped_recipes() else {}
-    if not used.items() <= shipped.items():
+    if used != {role: format_ for role, format_ in shipped.items() if role in roles}:
         raise InputError(
             f"--passes-prefix: the engine was quantized by {quote(name[:80])}, which does not come "
             f"with deltaport; export it by one of {', '.join(shipped_recipes())}"

@@ -47,11 +47,14 @@ class RoundedActivations(TorchFunctionMode):
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """``x`` [..,K] by groups of 32: codes of -127 to 127, times 1/127 of the largest magnitude."""
+    """``x`` [..,K] by groups of 32: codes of -127 to 127, times 1/127 of the largest magnitude.
+
+    A group that holds a NaN or an infinity is one of NaN.
+    """
     width = x.shape[-1]
     padded = F.pad(x, (0, -width % GROUP_INPUTS))
     groups = padded.reshape(*x.shape[:-1], -1, GROUP_INPUTS)
     most = groups.abs().amax(-1, keepdim=True)
     codes = torch.round(groups * (_LARGEST_CODE / most))  # of ties, the even one
-    values = torch.where(most >= _SMALLEST, codes * (most / _LARGEST_CODE), torch.zeros(()))
+    values = torch.where(most < _SMALLEST, torch.zeros(()), codes * (most / _LARGEST_CODE))
     return values.flatten(-2)[..., :width]
