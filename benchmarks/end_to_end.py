@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.end_to_end_chart import draw
 from benchmarks.head_sizes import HEADS
 from benchmarks.peer_models import genai_model, installed, llama_model
 from benchmarks.report import Row, print_table, write_json
@@ -181,18 +182,26 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--chart", type=Path, help="draw the figures of every engine in this file")
     given = parser.parse_args()
     peers = Peers.found(given.peer_python)
     rows: list[Row] = []
+    charted: dict[str, dict[str, dict[str, float]]] = {}
+    own: set[str] = set()
     for model in MODELS if given.model == "all" else [given.model]:
         for storage in STORAGES if given.storage == "all" else [given.storage]:
             engines = list(contenders(model, storage, given.work.resolve(), peers))
             medians = measure(engines, given.threads, given.rounds)
             print_figures(model, medians)
             rows += compare(model, medians)
+            by_name = {engine.name: figures for engine, figures in medians.items()}
+            charted.setdefault(model, {}).update(by_name)
+            own |= {engine.name for engine in medians if not engine.peer}
     print_table(rows)
     if given.json:
         write_json(rows, given.json)
+    if given.chart:
+        draw(charted, own, given.chart)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ using Type = Json::Type;
 constexpr int64_t kSchemaVersion = 2;
 constexpr char kVersionField[] = "schema_version";
 
+// What is in `model` and in `quantization` nothing here goes by; Python's reader checks the latter.
 constexpr Field kFields[] = {
     {"deltaport_version", Type::text}, {"target", Type::text},
     {"ragged", Type::boolean},         {"dtype", Type::text},

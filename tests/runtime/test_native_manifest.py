@@ -51,6 +51,22 @@ def test_opens_an_engine(tmp_path: Path, checksums: bool) -> None:
     assert exactly(_native.open_manifest(str(folder), checksums)) == exactly(expected)
 
 
+def test_what_is_said_of_quantized_weights_is_not_for_a_runtime(tmp_path: Path) -> None:
+    """It may be there; only that it is an object is looked at."""
+    folder = write_toy(tmp_path / "toy")
+    role = {"format": "int4 block=32", "parameters": 8, "bytes": 4, "bits_per_weight": 4.0}
+    quantization = {"recipe": "mine", "bits_per_weight": 4.0, "roles": {"mlp": role}, "loss": None}
+    path = folder / MANIFEST_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization": quantization}))
+    assert exactly(_native.open_manifest(str(folder), True)) == exactly(
+        as_python_reads(folder, checksums=True)
+    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization": {}}))
+    assert _native.open_manifest(str(folder), True)["vocab_size"] == 24
+    with pytest.raises(EngineError, match="quantization: expected the fields recipe"):
+        open_package(folder)
+
+
 def append(path: Path, data: bytes) -> None:
     path.write_bytes(path.read_bytes() + data)
 
