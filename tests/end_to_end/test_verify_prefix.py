@@ -69,6 +69,7 @@ def test_every_prefix_of_a_sound_pipeline_is_equal(
         "count": count,
         "of": len(PORTABLE),
         "pipeline": ",".join([*first, *bodies]),
+        "quantizes": False,
     }
 
 
