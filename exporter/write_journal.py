@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Progressed:
-    """So many ``weights`` are in the file, which takes them so many ``bytes`` of this SHA-256."""
+    """So many ``weights`` are in the file, and take so many ``bytes`` of this ``FileDigest``."""
 
     weights: int
     bytes: int
@@ -41,7 +41,7 @@ class WriteJournal:
     def begin(self, weights_name: str) -> Progressed | None:
         """What an export before has left in ``folder`` and noted; removes everything else there.
 
-        Whether the file holds what was noted, its SHA-256 will tell.
+        Whether the file holds what was noted, its checksum will tell.
         """
         left = self._read()
         if left is not None and not _is_own_file(self._folder / weights_name):

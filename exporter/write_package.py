@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.write_weights import Progress, write_weights
 from deltaport.graph_passes.recipes.recipe import TensorSource
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
-from deltaport.package import MANIFEST_NAME, FileEntry, Loss, Manifest, Quantization
+from deltaport.package import MANIFEST_NAME, FileDigest, FileEntry, Loss, Manifest, Quantization
 from deltaport.state_layout import StateLayout
 
 __all__ = ["DECODER_NAME", "write_package"]
@@ -125,7 +124,7 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, chunks: Iterator[bytes | memoryview]) -> FileEntry:
     """Write and hash in one go, and make sure the bytes are on the disk."""
-    digest = hashlib.sha256()
+    digest = FileDigest()
     size = 0
     with path.open("wb") as file:
         for chunk in chunks:

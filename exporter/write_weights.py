@@ -19,7 +19,7 @@ from deltaport.graph_passes.recipes.kept_scales import keeping_scales
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe, TensorSource
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
-from deltaport.package import FileEntry
+from deltaport.package import FileDigest, FileEntry
 from deltaport.runtime.kernel_library import kernel_library
 
 __all__ = ["WEIGHTS_NAME", "Progress", "weight_bytes", "write_weights"]
@@ -96,10 +96,10 @@ def _is_quantized(recipe: Recipe) -> bool:
 
 
 class _Writer:
-    """The file, its SHA-256 and its size as they grow."""
+    """The file, its checksum and its size as they grow."""
 
     def __init__(self, file: IO[bytes], journal: WriteJournal, progress: Progress) -> None:
-        self.digest = hashlib.sha256()
+        self.digest = FileDigest()
         self.size = 0
         self._file = file
         self._journal = journal
@@ -110,7 +110,7 @@ class _Writer:
 
     def go_on(self, left: Progressed, weights: Weights) -> int:
         """Keep what is there if it is what was noted, or begin anew; how many weights are kept."""
-        digest, size = hashlib.sha256(), 0
+        digest, size = FileDigest(), 0
         expected = packed_bytes(tensor.nbytes for _, tensor in weights[: left.weights])
         while size < left.bytes and (piece := self._file.read(min(16 << 20, left.bytes - size))):
             digest.update(piece)

@@ -18,7 +18,7 @@ namespace {
 using Type = Json::Type;
 
 // Raised whenever an older runtime would misread a newer engine.
-constexpr int64_t kSchemaVersion = 2;
+constexpr int64_t kSchemaVersion = 3;
 constexpr char kVersionField[] = "schema_version";
 
 // What is in `model` and in `quantization` nothing here goes by; Python's reader checks the latter.
@@ -145,7 +145,7 @@ Manifest read_and_check(const std::filesystem::path& folder, bool checksums) {
                       " is not among files");
   }
   manifest.state = read_state(rows("state"), source);
-  for (const FileEntry& entry : files) check_file(folder, entry, checksums);
+  check_files(folder, files, checksums);
   return manifest;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "errors.h"
-#include "sha256.h"
+#include "file_digest.h"
 
 namespace deltaport {
 
@@ -42,17 +42,28 @@ bool is_inside(const fs::path& path, const fs::path& folder) {
          folder.end();
 }
 
-std::string sha256_of_file(const fs::path& path, const fs::path& name) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail_with_errno(name);
-  Sha256 hash;
-  std::vector<char> buffer(size_t{1} << 20);
-  while (file) {
-    file.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    hash.update(buffer.data(), static_cast<size_t>(file.gcount()));
+// The real path of a file that is there as listed.
+fs::path check_file(const fs::path& folder, const FileEntry& entry) {
+  const fs::path name = folder / entry.path;
+  std::error_code error;
+  const fs::path root = fs::canonical(folder, error);
+  if (error) fail(folder, error.message());
+  // Opened by its real path, which is the one that was found to be inside.
+  const fs::path path = fs::canonical(name, error);
+  if (error == std::errc::no_such_file_or_directory) {
+    fail(name, "missing from the engine; copy the whole folder or export it again");
   }
-  if (file.bad()) fail_with_errno(name);
-  return hash.finish();
+  if (error) fail(name, error.message());
+  if (!is_inside(path, root)) {
+    fail(name, "a link that leaves the engine folder; refusing to open it");
+  }
+  const uintmax_t size = regular_size(path, name);
+  if (size != static_cast<uintmax_t>(entry.size)) {
+    fail(name, "has " + std::to_string(size) + " bytes, the manifest says " +
+                   std::to_string(entry.size) +
+                   "; the engine was cut short or altered, export it again");
+  }
+  return path;
 }
 
 }  // namespace
@@ -80,29 +91,18 @@ std::string read_manifest(const fs::path& folder) {
   return text;
 }
 
-void check_file(const fs::path& folder, const FileEntry& entry, bool checksum) {
-  const fs::path name = folder / entry.path;
-  std::error_code error;
-  const fs::path root = fs::canonical(folder, error);
-  if (error) fail(folder, error.message());
-  // Opened by its real path, which is the one that was found to be inside.
-  const fs::path path = fs::canonical(name, error);
-  if (error == std::errc::no_such_file_or_directory) {
-    fail(name, "missing from the engine; copy the whole folder or export it again");
-  }
-  if (error) fail(name, error.message());
-  if (!is_inside(path, root)) {
-    fail(name, "a link that leaves the engine folder; refusing to open it");
-  }
-  const uintmax_t size = regular_size(path, name);
-  if (size != static_cast<uintmax_t>(entry.size)) {
-    fail(name, "has " + std::to_string(size) + " bytes, the manifest says " +
-                   std::to_string(entry.size) +
-                   "; the engine was cut short or altered, export it again");
-  }
-  if (checksum && sha256_of_file(path, name) != entry.sha256) {
-    fail(name,
-         "checksum differs from the manifest's; the file was altered, export the engine again");
+void check_files(const fs::path& folder, std::span<const FileEntry> files, bool checksums) {
+  std::vector<fs::path> paths;
+  for (const FileEntry& entry : files) paths.push_back(check_file(folder, entry));
+  if (!checksums) return;
+  const std::vector<FileDigest> digests = file_digests(paths);
+  for (size_t i = 0; i < files.size(); ++i) {
+    const fs::path name = folder / files[i].path;
+    if (digests[i].error != 0) fail(name, std::generic_category().message(digests[i].error));
+    if (digests[i].hex != files[i].sha256) {
+      fail(name,
+           "checksum differs from the manifest's; the file was altered, export the engine again");
+    }
   }
 }
 

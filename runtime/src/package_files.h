@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 
 namespace deltaport {
@@ -13,13 +14,14 @@ constexpr char kManifestName[] = "manifest.json";
 struct FileEntry {
   std::string path;  // relative to the folder, inside it, printable
   int64_t size;
-  std::string sha256;
+  std::string sha256;  // file_digest()
 };
 
 // The bytes of the folder's manifest. Throws EngineError.
 std::string read_manifest(const std::filesystem::path& folder);
 
-// Throws EngineError unless the file is there as listed; `checksum`: compare that too.
-void check_file(const std::filesystem::path& folder, const FileEntry& entry, bool checksum);
+// Throws EngineError unless every file is there as listed; `checksums`: compares them, too.
+void check_files(const std::filesystem::path& folder, std::span<const FileEntry> files,
+                 bool checksums);
 
 }  // namespace deltaport

@@ -118,7 +118,7 @@ void Sha256::update(const void* data, size_t size) {
   std::copy_n(bytes + size / kBlock * kBlock, size % kBlock, pending_.data());
 }
 
-std::string Sha256::finish() {
+Sha256::Digest Sha256::finish() {
   const uint64_t bits = size_ * 8;
   // A one bit, zeros up to the last eight bytes of a block, and there the size.
   std::array<uint8_t, kBlock + 8> padding{0x80};
@@ -127,17 +127,24 @@ std::string Sha256::finish() {
     padding[zeros_end + i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
   }
   update(padding.data(), zeros_end + 8);
-  std::string hex;
-  for (const uint32_t word : state_) {
-    for (int shift = 28; shift >= 0; shift -= 4) hex += "0123456789abcdef"[word >> shift & 15];
+  Digest digest;
+  for (size_t i = 0; i < digest.size(); ++i) {
+    digest[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
   }
-  return hex;
+  return digest;
+}
+
+std::string hex(const Sha256::Digest& digest) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : digest) text += {kDigits[byte >> 4], kDigits[byte & 15]};
+  return text;
 }
 
 std::string sha256(std::string_view data) {
   Sha256 hash;
   hash.update(data.data(), data.size());
-  return hash.finish();
+  return hex(hash.finish());
 }
 
 }  // namespace deltaport

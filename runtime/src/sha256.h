@@ -11,10 +11,12 @@ namespace deltaport {
 
 class Sha256 {
  public:
+  using Digest = std::array<uint8_t, 32>;
+
   void update(const void* data, size_t size);
 
-  // In hex, of everything so far. Ends it: nothing may be called after.
-  std::string finish();
+  // Of everything so far. Ends it: nothing may be called after.
+  Digest finish();
 
  private:
   std::array<uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
@@ -23,6 +25,9 @@ class Sha256 {
   uint64_t size_ = 0;
 };
 
+std::string hex(const Sha256::Digest& digest);
+
+// In hex.
 std::string sha256(std::string_view data);
 
 }  // namespace deltaport

@@ -81,7 +81,7 @@ std::string checksum_of(const SnapshotHeader& header, const std::map<std::string
     const auto& [data, size] = bytes.at(name);
     digest.update(data, size);
   }
-  return digest.finish();
+  return hex(digest.finish());
 }
 
 // A snapshot's file, read with distrust.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from deltaport.package.file_digest import file_digests
+
 __all__ = ["change_weight", "narrow_state", "vouch"]
 
 
@@ -20,8 +21,8 @@ def vouch(engine: Path) -> None:
     path = engine / "manifest.json"
     document = json.loads(path.read_text())
     for row in document["files"]:
-        data = (engine / row["path"]).read_bytes()
-        row |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        file = engine / row["path"]
+        row |= {"size": file.stat().st_size, "sha256": file_digests([file])[0]}
     path.write_text(json.dumps(document))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from deltaport.errors import EngineError
 from deltaport.package import MANIFEST_NAME, open_package
+from deltaport.package.file_digest import PIECE_BYTES, file_digests
 from deltaport.runtime import _native
 from tests.fuzz.mutations import mutate_bytes, mutate_json
 from tests.runtime.toy_engine import write_toy
@@ -65,6 +66,28 @@ def test_what_is_said_of_quantized_weights_is_not_for_a_runtime(tmp_path: Path) 
     assert _native.open_manifest(str(folder), True)["vocab_size"] == 24
     with pytest.raises(EngineError, match="quantization: expected the fields recipe"):
         open_package(folder)
+
+
+@pytest.mark.parametrize("size", [2 * PIECE_BYTES - 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 1])
+def test_a_file_of_many_pieces_has_the_checksum_that_python_finds(
+    tmp_path: Path, size: int
+) -> None:
+    folder = write_toy(tmp_path / "toy")
+    large = folder / "large"
+    large.write_bytes(Random(size).randbytes(size))
+    [digest] = file_digests([large])
+    path = folder / MANIFEST_NAME
+    document = json.loads(path.read_text())
+    document["files"].append({"path": "large", "size": size, "sha256": digest})
+    path.write_text(json.dumps(document))
+    _native.open_manifest(str(folder), True)
+    with large.open("r+b") as file:  # the last byte of the first piece
+        file.seek(PIECE_BYTES - 1)
+        byte = file.read(1)
+        file.seek(PIECE_BYTES - 1)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(EngineError, match="large: checksum differs"):
+        _native.open_manifest(str(folder), True)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -143,7 +166,7 @@ def each(name: str, *values: object) -> list[dict[str, Any]]:
 
 
 CHANGES: list[dict[str, Any]] = [
-    *each("schema_version", None, True, 0, 1, 3, "2", 2.5),
+    *each("schema_version", None, True, 0, 1, 2, 4, "3", 3.5),
     *each("vocab_size", 0, -1, 2**31, None, True, "24", 24.5),
     *each("eos_token_ids", [24], [-1], [True], ["5"], [[5]], None),
     *each("not_exported", {"mtp": -1}, {"mtp": True}, {"mtp": "x"}, []),

@@ -17,13 +17,13 @@ from deltaport.strict_json import JsonProblem, parse_object
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "FileEntry", "Manifest"]
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever an older runtime would misread a newer engine."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of the engine: path inside the folder, size in bytes, SHA-256 in hex."""
+    """One file of the engine: path inside the folder, size in bytes, ``FileDigest`` in hex."""
 
     path: str
     size: int

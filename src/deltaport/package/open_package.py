@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from deltaport.errors import EngineError
 
+from .file_digest import file_digests
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
 __all__ = ["engine_identity", "open_package"]
@@ -21,7 +23,7 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
     """Read and check the engine in ``folder``.
 
     Every listed file must be there with its size; with ``checksums`` its SHA-256 must match too,
-    which reads all of it once. Raises ``EngineError`` naming the file at fault.
+    which reads all of it once, by all cores. Raises ``EngineError`` naming the file at fault.
     """
     root = Path(folder)
     path = root / MANIFEST_NAME
@@ -45,7 +47,9 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
         raise EngineError(f"{path}: {error.strerror}") from None
     manifest = Manifest.from_json(text, source=str(path))
     for entry in manifest.files:
-        _check_file(root, entry, checksums)
+        _check_file(root, entry)
+    if checksums:
+        _check_digests(root, manifest.files)
     return manifest
 
 
@@ -54,7 +58,7 @@ def engine_identity(folder: Path) -> str:
     return hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
-def _check_file(root: Path, entry: FileEntry, checksums: bool) -> None:
+def _check_file(root: Path, entry: FileEntry) -> None:
     path = root / entry.path
     # Path.resolve raises RuntimeError for a link to itself, before Python 3.13.
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
@@ -68,11 +72,6 @@ def _check_file(root: Path, entry: FileEntry, checksums: bool) -> None:
                 f"{path}: has {size} bytes, the manifest says {entry.size}; the engine was cut "
                 "short or altered, export it again"
             )
-        if checksums and _sha256(path) != entry.sha256:
-            raise EngineError(
-                f"{path}: checksum differs from the manifest's; the file was altered, export the "
-                "engine again"
-            )
     except FileNotFoundError:
         raise EngineError(
             f"{path}: missing from the engine; copy the whole folder or export it again"
@@ -81,6 +80,14 @@ def _check_file(root: Path, entry: FileEntry, checksums: bool) -> None:
         raise EngineError(f"{path}: {error.strerror}") from None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_digests(root: Path, files: Sequence[FileEntry]) -> None:
+    try:
+        digests = file_digests(root / entry.path for entry in files)
+    except OSError as error:
+        raise EngineError(f"{error.filename or root}: {error.strerror}") from None
+    for entry, digest in zip(files, digests, strict=True):
+        if digest != entry.sha256:
+            raise EngineError(
+                f"{root / entry.path}: checksum differs from the manifest's; the file was altered, "
+                "export the engine again"
+            )
