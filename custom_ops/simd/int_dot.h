@@ -1,11 +1,11 @@
 // Integer products of quantized weights, of the instruction set a kernel is being compiled for.
 //
-// Each set has, for kStrips<tokens> strips of Vec::width rows of a tile and a group of 32 inputs:
+// Each set has, for kStrips<bits, tokens> strips of Vec::width rows of a tile and a group of 32 inputs:
 //
 //     IntVec                              an int32 for each row of a strip
 //     Vec to_floats(IntVec)
 //     kDotTokens                          tokens whose sums registers hold
-//     dot_group<bits, tokens>(codes, x, sums, dots)
+//     dot_group<bits>(codes, x, sums, dots)
 //         dots[m][s] = for each row of strip s, the sum over the group of (code - zero) * x[32 * m + k]
 //         sums[m] is -8 times the sum of the group's x of token m
 //     largest_magnitude(values)           of 32; more than any float where one is NaN

@@ -20,42 +20,47 @@ inline __m256i four_inputs(const int8_t* x) {
 // Lets the compiler not move sums apart: it would make a tree of them, for which registers are too few.
 inline void in_order(__m256i& sum) { asm("" : "+x"(sum)); }
 
-constexpr int kDotTokens = 4;
+constexpr int kDotTokens = 6;
 // One load of an activation serves as many strips as registers hold the sums of.
-template <int tokens>
-constexpr int kStrips = tokens <= 2 ? 2 : 1;
+template <int bits, int tokens>
+constexpr int kStrips = bits == 4 || tokens <= 2 ? 2 : 1;
+
+inline __m256i load_codes(const uint8_t* codes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+}
 
 // A code of 4 bits times an activation is at most 15 * 127, and 16 of these fit an int16.
-template <int bits, int tokens>
+template <int bits, int tokens, int strips>
   requires(bits == 4)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
                                                      const int32_t* sums,
-                                                     IntVec (&dots)[tokens][kStrips<tokens>]) {
+                                                     IntVec (&dots)[tokens][strips]) {
   const __m256i low = _mm256_set1_epi8(15);
-  __m256i halves[tokens][kStrips<tokens>];
-  for (int c = 0; c < 4; ++c) {
-    __m256i even[kStrips<tokens>], odd[kStrips<tokens>];
-    for (int s = 0; s < kStrips<tokens>; ++s) {
-      const uint8_t* at = codes + 64 * c + 32 * s;
-      const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-      even[s] = _mm256_and_si256(both, low);
-      odd[s] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+  __m256i halves[tokens][strips];
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) {  // four inputs: in a byte the even ones are the lower half
+    __m256i code[strips];
+#pragma GCC unroll 2
+    for (int s = 0; s < strips; ++s) {
+      const __m256i both = load_codes(codes + 64 * (c / 2) + 32 * s);
+      code[s] = _mm256_and_si256(c % 2 == 0 ? both : _mm256_srli_epi16(both, 4), low);
     }
+#pragma GCC unroll 8
     for (int m = 0; m < tokens; ++m) {
-      const __m256i first = four_inputs(x + 32 * m + 8 * c);
-      const __m256i second = four_inputs(x + 32 * m + 8 * c + 4);
-      for (int s = 0; s < kStrips<tokens>; ++s) {
-        const __m256i products = _mm256_maddubs_epi16(even[s], first);
-        __m256i& half = halves[m][s];
-        half = c == 0 ? products : _mm256_add_epi16(half, products);
-        half = _mm256_add_epi16(half, _mm256_maddubs_epi16(odd[s], second));
-        in_order(half);
+      const __m256i four = four_inputs(x + 32 * m + 4 * c);
+#pragma GCC unroll 2
+      for (int s = 0; s < strips; ++s) {
+        const __m256i products = _mm256_maddubs_epi16(code[s], four);
+        halves[m][s] = c == 0 ? products : _mm256_add_epi16(halves[m][s], products);
+        in_order(halves[m][s]);
       }
     }
   }
+#pragma GCC unroll 8
   for (int m = 0; m < tokens; ++m) {
     const __m256i eights = _mm256_set1_epi32(sums[m]);
-    for (int s = 0; s < kStrips<tokens>; ++s) {
+#pragma GCC unroll 2
+    for (int s = 0; s < strips; ++s) {
       const __m256i pairs = _mm256_madd_epi16(halves[m][s], _mm256_set1_epi16(1));
       dots[m][s].v = _mm256_add_epi32(pairs, eights);
     }
@@ -63,23 +68,25 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
 }
 
 // A code of 8 bits goes as its magnitude, at most 127, and its sign is given to the activation.
-template <int bits, int tokens>
+template <int bits, int tokens, int strips>
   requires(bits == 8)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
                                                      const int32_t*,
-                                                     IntVec (&dots)[tokens][kStrips<tokens>]) {
+                                                     IntVec (&dots)[tokens][strips]) {
   const __m256i zero_point = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) {
-    __m256i code[kStrips<tokens>], magnitude[kStrips<tokens>];
-    for (int s = 0; s < kStrips<tokens>; ++s) {
-      const uint8_t* at = codes + 64 * c + 32 * s;
-      const __m256i stored = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-      code[s] = _mm256_xor_si256(stored, zero_point);
+    __m256i code[strips], magnitude[strips];
+#pragma GCC unroll 2
+    for (int s = 0; s < strips; ++s) {
+      code[s] = _mm256_xor_si256(load_codes(codes + 64 * c + 32 * s), zero_point);
       magnitude[s] = _mm256_abs_epi8(code[s]);
     }
+#pragma GCC unroll 8
     for (int m = 0; m < tokens; ++m) {
       const __m256i four = four_inputs(x + 32 * m + 4 * c);
-      for (int s = 0; s < kStrips<tokens>; ++s) {
+#pragma GCC unroll 2
+      for (int s = 0; s < strips; ++s) {
         const __m256i with_sign = _mm256_sign_epi8(four, code[s]);
         const __m256i sum = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude[s], with_sign), ones);
         dots[m][s].v = c == 0 ? sum : _mm256_add_epi32(dots[m][s].v, sum);

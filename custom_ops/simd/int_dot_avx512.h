@@ -10,7 +10,7 @@ struct IntVec {
 };
 
 constexpr int kDotTokens = 8;
-template <int tokens>
+template <int bits, int tokens>
 constexpr int kStrips = 1;
 
 inline Vec to_floats(IntVec a) { return {_mm512_cvtepi32_ps(a.v)}; }
@@ -30,7 +30,7 @@ inline __m512i codes_at(const uint8_t* codes) {
 template <int bits, int tokens>
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
                                                      const int32_t* sums,
-                                                     IntVec (&dots)[tokens][kStrips<tokens>]) {
+                                                     IntVec (&dots)[tokens][1]) {
   const __m512i low = _mm512_set1_epi8(15);
   for (int m = 0; m < tokens; ++m) {
     const __m512i eights = _mm512_set1_epi32(sums[m]);
@@ -68,7 +68,7 @@ template <int bits, int tokens>
   requires(bits == 4)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
                                                      const int32_t* sums,
-                                                     IntVec (&dots)[tokens][kStrips<tokens>]) {
+                                                     IntVec (&dots)[tokens][1]) {
   const __m512i low = _mm512_set1_epi8(15);
   __m512i halves[tokens];
   for (int c = 0; c < 4; ++c) {
@@ -95,7 +95,7 @@ template <int bits, int tokens>
   requires(bits == 8)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
                                                      const int32_t*,
-                                                     IntVec (&dots)[tokens][kStrips<tokens>]) {
+                                                     IntVec (&dots)[tokens][1]) {
   const __m512i zero_point = _mm512_set1_epi8(-128), ones = _mm512_set1_epi16(1);
   for (int c = 0; c < 8; ++c) {
     const __m512i code = _mm512_xor_si512(codes_at(codes + 64 * c), zero_point);

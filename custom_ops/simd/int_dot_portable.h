@@ -10,14 +10,14 @@ struct IntVec {
 };
 
 constexpr int kDotTokens = 4;
-template <int tokens>
+template <int bits, int tokens>
 constexpr int kStrips = 1;
 
 inline Vec to_floats(IntVec a) { return {__builtin_convertvector(a.v, Floats)}; }
 
 template <int bits, int tokens>
 inline void dot_group(const uint8_t* codes, const int8_t* x, const int32_t*,
-                      IntVec (&dots)[tokens][kStrips<tokens>]) {
+                      IntVec (&dots)[tokens][1]) {
   constexpr int kZero = 1 << (bits - 1), kPerByte = 8 / bits;
   for (int m = 0; m < tokens; ++m) dots[m][0].v = Ints{};
   for (int c = 0; c < bits; ++c) {

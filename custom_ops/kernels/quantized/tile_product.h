@@ -11,97 +11,98 @@ struct Constant {
   constexpr auto operator()() const { return value; }
 };
 
-// A block of tokens, `first` on, times the rows of some strips of a tile, whose codes and scales begin there.
-// Blocks are added up one by one, so that a token's sums do not depend on the others. `single`: a
-// block is one group.
+// sums[tokens][kTileOutputs] = a block of tokens, `token` on, times the rows of some strips of a tile,
+// whose codes and scales begin there. Blocks of inputs are added up one by one, so that a token's sums
+// do not depend on the others. `single`: a block is one group.
+//
+// Not inlined, and unrolled by order: else the compiler keeps sums in memory, and takes half as long
+// again.
 template <int bits, bool single, bool offsets, int tokens>
-inline void strips_product(const QuantizedWeights& w, const uint8_t* codes, const BFloat16* scales,
-                           const RoundedTokens& x, int64_t first,
-                           Vec (&y)[tokens][kStrips<tokens>]) {
-  const int64_t at = first * x.groups;
+[[gnu::noinline]] void strips_product(const QuantizedWeights& w, const uint8_t* codes,
+                                      const BFloat16* scales, const RoundedTokens& x, int64_t token,
+                                      float* sums) {
+  constexpr int strips = kStrips<bits, tokens>;
+  const int64_t at = token * x.groups;
   const int8_t* values = x.codes + at * kGroupInputs;
-  const int32_t* sums = x.sums + at;
+  const int32_t* eights = x.sums + at;
   const float *token_scales = x.scales + at, *totals = x.totals + at;
   const int64_t block_groups = single ? 1 : w.block_groups;
-  const auto each = [](auto body) {
+  const auto each = [](auto body) __attribute__((always_inline)) {
+#pragma GCC unroll 16
     for (int m = 0; m < tokens; ++m) {
-      for (int s = 0; s < kStrips<tokens>; ++s) body(m, s);
+#pragma GCC unroll 2
+      for (int s = 0; s < strips; ++s) body(m, s);
     }
   };
+  Vec y[tokens][strips];
   each([&](int m, int s) { y[m][s] = Vec::zero(); });
   for (int64_t begin = 0; begin < w.groups; begin += block_groups) {
-    Vec inner[tokens][kStrips<tokens>];
+    Vec inner[tokens][strips];
     each([&](int m, int s) { inner[m][s] = Vec::zero(); });
     for (int64_t g = begin; g < begin + block_groups; ++g) {
-      IntVec dots[tokens][kStrips<tokens>];
-      dot_group<bits, tokens>(codes, values, sums, dots);
+      IntVec dots[tokens][strips];
+      dot_group<bits>(codes, values, eights, dots);
       each([&](int m, int s) {
         inner[m][s] = fmadd(to_floats(dots[m][s]), Vec::all(token_scales[m]), inner[m][s]);
       });
       codes += bits * 64;
       values += tokens * kGroupInputs;
-      sums += tokens;
+      eights += tokens;
       token_scales += tokens;
     }
-    each([&](int m, int s) {
-      y[m][s] = fmadd(inner[m][s], load_bf16(scales + s * Vec::width), y[m][s]);
-    });
+    Vec row_scales[strips];
+    for (int s = 0; s < strips; ++s) row_scales[s] = load_bf16(scales + s * Vec::width);
+    each([&](int m, int s) { y[m][s] = fmadd(inner[m][s], row_scales[s], y[m][s]); });
     scales += kTileOutputs;
     if constexpr (offsets) {
+      for (int s = 0; s < strips; ++s) row_scales[s] = load_bf16(scales + s * Vec::width);
       for (int64_t g = begin; g < begin + block_groups; ++g) {
-        each([&](int m, int s) {
-          y[m][s] = fmadd(Vec::all(totals[m]), load_bf16(scales + s * Vec::width), y[m][s]);
-        });
+        each([&](int m, int s) { y[m][s] = fmadd(Vec::all(totals[m]), row_scales[s], y[m][s]); });
         totals += tokens;
       }
       scales += kTileOutputs;
     }
   }
+  each([&](int m, int s) { store(sums + m * kTileOutputs + s * Vec::width, y[m][s]); });
 }
 
-// give(m, n, y, lanes) takes tokens [first, first + tokens) times rows n to n + lanes of tile `tile`,
-// of `outputs` rows in all.
-template <int bits, bool single, bool offsets, int tokens, class Give>
-inline void tile_product(const QuantizedWeights& w, int64_t tile, int64_t outputs,
-                         const RoundedTokens& x, int64_t first, const Give& give) {
-  const uint8_t* codes = w.codes + tile * w.tile_bytes();
-  const BFloat16* scales = w.scales + tile * w.tile_scales();
-  constexpr int strips = kStrips<tokens>;
-  for (int64_t row = 0; row < kTileOutputs; row += strips * Vec::width) {
-    Vec y[tokens][strips];
-    strips_product<bits, single, offsets>(w, codes + 4 * row, scales + row, x, first, y);
-    for (int m = 0; m < tokens; ++m) {
-      for (int s = 0; s < strips; ++s) {
-        const int64_t n = tile * kTileOutputs + row + s * Vec::width;
-        const int64_t lanes = min_of(Vec::width, outputs - n);
-        if (lanes > 0) give(first + m, n, y[m][s], static_cast<int>(lanes));
-      }
+// The same for `left` tokens, at most `tokens`, and all rows of tile `tile`.
+template <int bits, bool single, bool offsets, int tokens = kDotTokens>
+inline void tile_product(const QuantizedWeights& w, int64_t tile, const RoundedTokens& x,
+                         int64_t token, int64_t left, float* sums) {
+  if constexpr (tokens > 1) {
+    if (left < tokens) {
+      return tile_product<bits, single, offsets, tokens - 1>(w, tile, x, token, left, sums);
     }
   }
-}
-
-template <int bits, bool single, bool offsets, int tokens = 1, class Give>
-inline void rest_product(const QuantizedWeights& w, int64_t tile, int64_t outputs,
-                         const RoundedTokens& x, int64_t first, int64_t left, const Give& give) {
-  if (left == tokens) {
-    tile_product<bits, single, offsets, tokens>(w, tile, outputs, x, first, give);
-  } else if constexpr (tokens + 1 < kDotTokens) {
-    rest_product<bits, single, offsets, tokens + 1>(w, tile, outputs, x, first, left, give);
+  constexpr int64_t kRows = kStrips<bits, tokens> * Vec::width;
+  for (int64_t row = 0; row < kTileOutputs; row += kRows) {
+    strips_product<bits, single, offsets, tokens>(w, w.codes + tile * w.tile_bytes() + 4 * row,
+                                                  w.scales + tile * w.tile_scales() + row, x, token,
+                                                  sums + row);
   }
 }
 
+// give(m, n, y, lanes) takes token m times rows n to n + lanes, of `outputs` rows in all.
 template <int bits, bool single, bool offsets, class Give>
 inline void tiles_product_as(const QuantizedWeights& w, int64_t begin, int64_t end, int64_t outputs,
                              const RoundedTokens& x, const Give& give) {
-  constexpr int64_t kBlock = 64;  // tokens that stay near while the tiles go by
-  for (int64_t block = 0; block < x.tokens; block += kBlock) {
-    const int64_t until = min_of(block + kBlock, x.tokens);
+  constexpr int64_t kNear = 64 / kDotTokens * kDotTokens;  // tokens that stay near while tiles go by
+  for (int64_t near = 0; near < x.tokens; near += kNear) {
+    const int64_t until = min_of(near + kNear, x.tokens);
     for (int64_t tile = begin; tile < end; ++tile) {
-      int64_t m = block;
-      for (; m + kDotTokens <= until; m += kDotTokens) {
-        tile_product<bits, single, offsets, kDotTokens>(w, tile, outputs, x, m, give);
+      const int64_t first = tile * kTileOutputs, rows = min_of(kTileOutputs, outputs - first);
+      for (int64_t token = near; token < until; token += kDotTokens) {
+        alignas(64) float sums[kDotTokens][kTileOutputs];
+        const int64_t tokens = min_of(kDotTokens, until - token);
+        tile_product<bits, single, offsets>(w, tile, x, token, tokens, sums[0]);
+        for (int64_t m = 0; m < tokens; ++m) {
+          for (int64_t row = 0; row < rows; row += Vec::width) {
+            give(token + m, first + row, load(sums[m] + row),
+                 static_cast<int>(min_of(Vec::width, rows - row)));
+          }
+        }
       }
-      rest_product<bits, single, offsets>(w, tile, outputs, x, m, until - m, give);
     }
   }
 }
