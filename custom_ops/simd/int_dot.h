@@ -5,9 +5,10 @@
 //     IntVec                              an int32 for each row of a strip
 //     Vec to_floats(IntVec)
 //     kDotTokens                          tokens whose sums registers hold
-//     dot_group<bits>(codes, x, sums, dots)
-//         dots[m][s] = for each row of strip s, the sum over the group of (code - zero) * x[32 * m + k]
-//         sums[m] is -8 times the sum of the group's x of token m
+//     dot_group<bits>(codes, x, dots)
+//         dots[m][s] = for each row of strip s, the sum over the group of code * x[32 * m + k]
+//     kZeroLeft<bits>                     codes that dot_group multiplies are by so much too large: 0, or
+//                                         all of zero, 8 or 128
 //     largest_magnitude(values)           of 32; more than any float where one is NaN
 //     round_to_int8(values, factor, out)  codes[i] = values[i] * factor, to the nearest, ties to even,
 //                                         and their sum

@@ -24,6 +24,8 @@ constexpr int kDotTokens = 6;
 // One load of an activation serves as many strips as registers hold the sums of.
 template <int bits, int tokens>
 constexpr int kStrips = bits == 4 || tokens <= 2 ? 2 : 1;
+template <int bits>
+constexpr int kZeroLeft = bits == 4 ? 8 : 0;
 
 inline __m256i load_codes(const uint8_t* codes) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
@@ -33,7 +35,6 @@ inline __m256i load_codes(const uint8_t* codes) {
 template <int bits, int tokens, int strips>
   requires(bits == 4)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
-                                                     const int32_t* sums,
                                                      IntVec (&dots)[tokens][strips]) {
   const __m256i low = _mm256_set1_epi8(15);
   __m256i halves[tokens][strips];
@@ -58,11 +59,9 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
   }
 #pragma GCC unroll 8
   for (int m = 0; m < tokens; ++m) {
-    const __m256i eights = _mm256_set1_epi32(sums[m]);
 #pragma GCC unroll 2
     for (int s = 0; s < strips; ++s) {
-      const __m256i pairs = _mm256_madd_epi16(halves[m][s], _mm256_set1_epi16(1));
-      dots[m][s].v = _mm256_add_epi32(pairs, eights);
+      dots[m][s].v = _mm256_madd_epi16(halves[m][s], _mm256_set1_epi16(1));
     }
   }
 }
@@ -71,7 +70,6 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
 template <int bits, int tokens, int strips>
   requires(bits == 8)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
-                                                     const int32_t*,
                                                      IntVec (&dots)[tokens][strips]) {
   const __m256i zero_point = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 8

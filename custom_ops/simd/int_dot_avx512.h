@@ -27,15 +27,14 @@ inline __m512i codes_at(const uint8_t* codes) {
 
 #if defined(DELTAPORT_SIMD_VNNI)
 
+template <int bits>
+constexpr int kZeroLeft = bits == 4 ? 8 : 128;
+
 template <int bits, int tokens>
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
-                                                     const int32_t* sums,
                                                      IntVec (&dots)[tokens][1]) {
   const __m512i low = _mm512_set1_epi8(15);
-  for (int m = 0; m < tokens; ++m) {
-    const __m512i eights = _mm512_set1_epi32(sums[m]);
-    dots[m][0].v = bits == 4 ? eights : _mm512_slli_epi32(eights, 4);  // zero is 8, or 128
-  }
+  for (int m = 0; m < tokens; ++m) dots[m][0].v = _mm512_setzero_si512();
   for (int c = 0; c < bits; ++c) {
     const __m512i stored = codes_at(codes + 64 * c);
     if constexpr (bits == 8) {
@@ -56,6 +55,9 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
 
 #else
 
+template <int bits>
+constexpr int kZeroLeft = bits == 4 ? 8 : 0;
+
 // Lets the compiler not move sums apart: it would make a tree of them, for which registers are too few.
 inline void in_order([[maybe_unused]] __m512i& sum) {
 #if defined(__AVX512F__)  // not where it is emulated
@@ -67,7 +69,6 @@ inline void in_order([[maybe_unused]] __m512i& sum) {
 template <int bits, int tokens>
   requires(bits == 4)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
-                                                     const int32_t* sums,
                                                      IntVec (&dots)[tokens][1]) {
   const __m512i low = _mm512_set1_epi8(15);
   __m512i halves[tokens];
@@ -85,8 +86,7 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
     }
   }
   for (int m = 0; m < tokens; ++m) {
-    const __m512i pairs = _mm512_madd_epi16(halves[m], _mm512_set1_epi16(1));
-    dots[m][0].v = _mm512_add_epi32(pairs, _mm512_set1_epi32(sums[m]));
+    dots[m][0].v = _mm512_madd_epi16(halves[m], _mm512_set1_epi16(1));
   }
 }
 
@@ -94,7 +94,6 @@ __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const
 template <int bits, int tokens>
   requires(bits == 8)
 __attribute__((always_inline)) inline void dot_group(const uint8_t* codes, const int8_t* x,
-                                                     const int32_t*,
                                                      IntVec (&dots)[tokens][1]) {
   const __m512i zero_point = _mm512_set1_epi8(-128), ones = _mm512_set1_epi16(1);
   for (int c = 0; c < 8; ++c) {

@@ -12,20 +12,22 @@ struct IntVec {
 constexpr int kDotTokens = 4;
 template <int bits, int tokens>
 constexpr int kStrips = 1;
+template <int bits>
+constexpr int kZeroLeft = bits == 4 ? 8 : 128;
 
 inline Vec to_floats(IntVec a) { return {__builtin_convertvector(a.v, Floats)}; }
 
 template <int bits, int tokens>
-inline void dot_group(const uint8_t* codes, const int8_t* x, const int32_t*,
+inline void dot_group(const uint8_t* codes, const int8_t* x,
                       IntVec (&dots)[tokens][1]) {
-  constexpr int kZero = 1 << (bits - 1), kPerByte = 8 / bits;
+  constexpr int kPerByte = 8 / bits, kMask = (1 << bits) - 1;
   for (int m = 0; m < tokens; ++m) dots[m][0].v = Ints{};
   for (int c = 0; c < bits; ++c) {
     for (int half = 0; half < kPerByte; ++half) {
       for (int row = 0; row < Vec::width; ++row) {
         for (int j = 0; j < 4; ++j) {
           const int stored = codes[64 * c + 4 * row + j];
-          const int code = ((stored >> (bits * half)) & (2 * kZero - 1)) - kZero;
+          const int code = (stored >> (bits * half)) & kMask;
           for (int m = 0; m < tokens; ++m) {
             dots[m][0].v[row] += code * x[32 * m + 4 * (kPerByte * c + half) + j];
           }

@@ -14,28 +14,29 @@ namespace deltaport::DELTAPORT_ISA {
 struct RoundedTokens {
   static constexpr float kLeastMagnitude = 1e-30f;
 
-  int64_t tokens, groups;
-  int8_t* codes;   // 32 for each of these
-  float* scales;   // value = scale * code
-  int32_t* sums;   // -8 times the sum of the codes
-  float* totals;   // sum of the values
+  int64_t tokens, groups, block_groups;
+  int8_t* codes;  // 32 for each group
+  float* scales;  // of each group: value = scale * code
+  float* eights;  // of each block of inputs, in place of groups: -8 times the sum of its values
 
   // Floats of memory that they take.
   static int64_t size(int64_t tokens, int64_t groups) {
-    return tokens * groups * (kGroupInputs / 4 + 3);
+    return tokens * groups * (kGroupInputs / 4 + 2);
   }
-  RoundedTokens(int64_t tokens, int64_t groups, float* memory)
+  // For weights of these groups and blocks.
+  RoundedTokens(int64_t tokens, const QuantizedWeights& w, float* memory)
       : tokens(tokens),
-        groups(groups),
+        groups(w.groups),
+        block_groups(w.block_groups),
         codes(reinterpret_cast<int8_t*>(memory)),
         scales(memory + tokens * groups * (kGroupInputs / 4)),
-        sums(reinterpret_cast<int32_t*>(scales + tokens * groups)),
-        totals(scales + 2 * tokens * groups) {}
+        eights(scales + tokens * groups) {}
 
   // Takes token m from x[width], of at most as many inputs as the groups have.
   void round(int64_t m, const float* x, int64_t width) {
     const int64_t first = m / kDotTokens * kDotTokens;
     const int64_t block = min_of(kDotTokens, tokens - first);
+    float sum = 0;
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t left = width - g * kGroupInputs;
       float padded[kGroupInputs] = {};
@@ -43,12 +44,18 @@ struct RoundedTokens {
         for (int64_t i = 0; i < left; ++i) padded[i] = x[g * kGroupInputs + i];
       }
       const float* values = left < kGroupInputs ? padded : x + g * kGroupInputs;
-      round_group(values, first * groups + g * block + m - first);
+      sum += round_group(values, first * groups + g * block + m - first);
+      if ((g + 1) % block_groups == 0) {
+        const int64_t before = g / block_groups;
+        eights[first * (groups / block_groups) + before * block + m - first] = -8 * sum;
+        sum = 0;
+      }
     }
   }
 
  private:
-  void round_group(const float* values, int64_t at) {
+  // Returns the sum of the rounded values.
+  float round_group(const float* values, int64_t at) {
     const float most = largest_magnitude(values);
     int8_t* out = codes + at * kGroupInputs;
     int32_t sum = 0;
@@ -61,8 +68,7 @@ struct RoundedTokens {
       if (!(most < kLeastMagnitude)) scale = __builtin_nanf("");
     }
     scales[at] = scale;
-    sums[at] = -8 * sum;
-    totals[at] = scale * static_cast<float>(sum);
+    return scale * static_cast<float>(sum);
   }
 };
 

@@ -24,9 +24,9 @@ template <int bits, bool single, bool offsets, int tokens>
   constexpr int strips = kStrips<bits, tokens>;
   const int64_t at = token * x.groups;
   const int8_t* values = x.codes + at * kGroupInputs;
-  const int32_t* eights = x.sums + at;
-  const float *token_scales = x.scales + at, *totals = x.totals + at;
+  const float* token_scales = x.scales + at;
   const int64_t block_groups = single ? 1 : w.block_groups;
+  const float* eights = x.eights + at / block_groups;
   const auto each = [](auto body) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int m = 0; m < tokens; ++m) {
@@ -38,16 +38,18 @@ template <int bits, bool single, bool offsets, int tokens>
   each([&](int m, int s) { y[m][s] = Vec::zero(); });
   for (int64_t begin = 0; begin < w.groups; begin += block_groups) {
     Vec inner[tokens][strips];
-    each([&](int m, int s) { inner[m][s] = Vec::zero(); });
+    each([&](int m, int s) {
+      inner[m][s] = kZeroLeft<bits> == 0 ? Vec::zero() : Vec::all(eights[m]);
+      if (kZeroLeft<bits> > 8) inner[m][s] = inner[m][s] * Vec::all(kZeroLeft<bits> / 8);
+    });
     for (int64_t g = begin; g < begin + block_groups; ++g) {
       IntVec dots[tokens][strips];
-      dot_group<bits>(codes, values, eights, dots);
+      dot_group<bits>(codes, values, dots);
       each([&](int m, int s) {
         inner[m][s] = fmadd(to_floats(dots[m][s]), Vec::all(token_scales[m]), inner[m][s]);
       });
       codes += bits * 64;
       values += tokens * kGroupInputs;
-      eights += tokens;
       token_scales += tokens;
     }
     Vec row_scales[strips];
@@ -55,13 +57,13 @@ template <int bits, bool single, bool offsets, int tokens>
     each([&](int m, int s) { y[m][s] = fmadd(inner[m][s], row_scales[s], y[m][s]); });
     scales += kTileOutputs;
     if constexpr (offsets) {
-      for (int s = 0; s < strips; ++s) row_scales[s] = load_bf16(scales + s * Vec::width);
-      for (int64_t g = begin; g < begin + block_groups; ++g) {
-        each([&](int m, int s) { y[m][s] = fmadd(Vec::all(totals[m]), row_scales[s], y[m][s]); });
-        totals += tokens;
+      for (int s = 0; s < strips; ++s) {
+        row_scales[s] = load_bf16(scales + s * Vec::width) * Vec::all(-0.125f);
       }
+      each([&](int m, int s) { y[m][s] = fmadd(Vec::all(eights[m]), row_scales[s], y[m][s]); });
       scales += kTileOutputs;
     }
+    eights += tokens;
   }
   each([&](int m, int s) { store(sums + m * kTileOutputs + s * Vec::width, y[m][s]); });
 }

@@ -22,7 +22,7 @@ inline void quantized_linear(const QuantizedLinearArgs& args, const Parallel& pa
   const SharedBuffer memory(RoundedTokens::size(most, w.groups) + 1);
   for (int64_t t = 0; t < args.tokens; t += kTokens) {
     const int64_t tokens = min_of(kTokens, args.tokens - t);
-    RoundedTokens x(tokens, w.groups, memory.floats());
+    RoundedTokens x(tokens, w, memory.floats());
     constexpr int64_t kShare = 16;
     parallel(round_up(tokens, kShare) / kShare, [&](size_t i) {
       const int64_t begin = static_cast<int64_t>(i) * kShare;

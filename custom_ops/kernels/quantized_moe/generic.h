@@ -40,7 +40,7 @@ struct QuantizedMoEBlock {
   RoundedTokens tokens_of(int64_t e, const QuantizedWeights& routed,
                           const QuantizedWeights& own) const {
     const int32_t* first = block.dispatch.first;
-    return RoundedTokens(first[e + 1] - first[e], own.groups,
+    return RoundedTokens(first[e + 1] - first[e], own,
                          rounded + RoundedTokens::size(first[e], routed.groups));
   }
   RoundedTokens inputs_of(int64_t e) const {
