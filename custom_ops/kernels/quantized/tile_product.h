@@ -22,6 +22,7 @@ template <int bits, bool single, bool offsets, int tokens>
                                       const BFloat16* scales, const RoundedTokens& x, int64_t token,
                                       float* sums) {
   constexpr int strips = kStrips<bits, tokens>;
+  constexpr int64_t kAhead = 4096;  // bytes: the processor's own prefetching ends with every page
   const int64_t at = token * x.groups;
   const int8_t* values = x.codes + at * kGroupInputs;
   const float* token_scales = x.scales + at;
@@ -43,6 +44,7 @@ template <int bits, bool single, bool offsets, int tokens>
       if (kZeroLeft<bits> > 8) inner[m][s] = inner[m][s] * Vec::all(kZeroLeft<bits> / 8);
     });
     for (int64_t g = begin; g < begin + block_groups; ++g) {
+      for (int line = 0; line < bits; ++line) __builtin_prefetch(codes + kAhead + 64 * line);
       IntVec dots[tokens][strips];
       dot_group<bits>(codes, values, dots);
       each([&](int m, int s) {
