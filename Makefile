@@ -34,8 +34,11 @@ setup: $(READY) ## make the virtual environment and install deltaport into it
 demo: $(READY) ## demo checkpoint -> engine -> text, perplexity, parity with transformers, speed
 	$(BIN)/python -m examples.demo
 
+# A process for each core, with one thread: tests of small things gain nothing from a second.
+IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+
 test: $(READY) ## run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(IN_PARALLEL) $(PYTEST_ARGS)
 
 # The sanitizers' libraries must be there before Python is; what Python never frees is not of interest.
 SANITIZERS = $(foreach name,libasan libubsan libstdc++,$(shell $(CXX) -print-file-name=$(name).so))

@@ -191,15 +191,12 @@ def planned(
     events.stage("tracing the model")
     # Only now: torch and onnx take seconds to import, and what is wrong with a checkpoint should
     # be said at once.
-    import torch
-
     from deltaport.exporter.bind_weights import bind_weights
     from deltaport.exporter.compile_graph import compile_graph
     from deltaport.exporter.trace import trace
     from deltaport.graph_passes.decoder_layout import layout_of
 
-    storage = checkpoint.storage
-    model = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
+    model = trace(checkpoint.spec, checkpoint.storage)
     bind_weights(model.graph, checkpoint.binding.recipes)
     events.stage("running passes")
     model, compilation = compile_graph(model, target, recipe=quantize, passes=passes, dumps=dumps)

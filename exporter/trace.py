@@ -6,9 +6,10 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import nn
@@ -22,18 +23,18 @@ from deltaport.exporter.torch_model import Decoder
 from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.state_layout import CAPACITY, SLOTS, StateLayout
 
-__all__ = ["IR_VERSION", "trace"]
+__all__ = ["IR_VERSION", "Storage", "trace"]
 
 IR_VERSION = 12
 """ONNX IR version that goes with opset 24."""
 
-DtypeOf = Callable[[str], torch.dtype]
+Storage = Mapping[str, np.dtype[Any]]
 Dim = Any
 """What ``torch.export.Dim`` returns, which torch does not name."""
 
 
-def trace(spec: ModelSpec, dtype_of: DtypeOf) -> ir.Model:
-    """Trace a decoder of ``spec`` whose parameter ``name`` is stored as ``dtype_of(name)``.
+def trace(spec: ModelSpec, storage: Storage) -> ir.Model:
+    """Trace a decoder of ``spec`` whose parameter ``name`` is stored as ``storage[name]``.
 
     Returns the graph, with its initializers named by parameter and still without values, and the
     layout of its state. Batch, sequence, logit rows and cache capacity stay symbolic. The residual
@@ -42,7 +43,7 @@ def trace(spec: ModelSpec, dtype_of: DtypeOf) -> ir.Model:
     layout = state_layout_of_spec(spec)
     with FakeTensorMode():
         decoder = Decoder(spec)
-        _set_storage_dtypes(decoder, dtype_of)
+        _set_storage_dtypes(decoder, storage)
         inputs = _example_inputs(decoder)
     dims = _dynamic_dims(layout)
     with _quiet_torch():
@@ -102,11 +103,11 @@ def _quiet_torch() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _set_storage_dtypes(module: nn.Module, dtype_of: DtypeOf) -> None:
+def _set_storage_dtypes(module: nn.Module, storage: Storage) -> None:
     for prefix, child in module.named_modules():
         for name, parameter in list(child.named_parameters(recurse=False)):
             full = f"{prefix}.{name}" if prefix else name
-            stored = torch.empty(parameter.shape, dtype=dtype_of(full))
+            stored = torch.empty(parameter.shape, dtype=getattr(torch, storage[full].name))
             setattr(child, name, nn.Parameter(stored, requires_grad=False))
 
 

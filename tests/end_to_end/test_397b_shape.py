@@ -28,9 +28,9 @@ from deltaport.graph_passes.target_capabilities import TARGETS
 
 started = time.perf_counter()
 spec = ModelSpec.from_checkpoint(Path(sys.argv[1]))
-traced = trace(spec, lambda name: torch.bfloat16)
 bf16 = numpy.dtype(ml_dtypes.bfloat16)
 shapes = parameter_shapes(spec)
+traced = trace(spec, dict.fromkeys(shapes, bf16))
 bind_weights(traced.graph, {name: Source(name, shape, bf16) for name, shape in shapes.items()})
 report = {"trace": time.perf_counter() - started, "state": len(layout_of(traced)), "targets": {}}
 for name, target in TARGETS.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx_ir as ir
 import pytest
 
 from deltaport.exporter.export import StorageDtype, export_checkpoint
@@ -15,9 +14,11 @@ from deltaport.runtime.kernel_library import ISA_VARIABLE, supported_isas
 from tests.checkpoints import save_checkpoint
 from tests.parity.cases import CASES, Case
 from tests.parity.oracle import Oracle, Reference
+from tests.parity.traces import trace_once
 
 Row = tuple[str, ...]
-TABLE: pytest.StashKey[list[Row]] = pytest.StashKey()
+ROW = "parity"
+"""Under this name a test's properties have its row of the table."""
 HEADER = ("checkpoint", "target", "logits", "conv", "recurrent", "kv", "greedy", "router margin")
 
 
@@ -30,8 +31,6 @@ class Original:
     oracle: Oracle
     prefixes: set[tuple[str, ...]] = field(default_factory=set)
     """Passes, those that changed the graph, after which an engine was already compared."""
-    traced: dict[str, ir.Model] = field(default_factory=dict)
-    """The graph before all passes, by the dtype matrices are stored in."""
     _prompts: dict[tuple[int, int, bool], Reference] = field(default_factory=dict)
     _runs: dict[tuple[int, ...], Reference] = field(default_factory=dict)
 
@@ -92,28 +91,37 @@ def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
     folder = original.checkpoint.parent / target
     # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
     dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
-    if not folder.exists():  # one engine for every instruction set
-        export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
+        if not folder.exists():  # one engine for every instruction set
+            patch.setattr("deltaport.exporter.trace.trace", trace_once)
+            export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
         if isa is not None:
             patch.setenv(ISA_VARIABLE, isa)
         engine = Engine.open(folder, threads=2)
     return Subject(original, target, label(target, isa), dtype, engine)
 
 
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> list[Row]:
-    """Rows of the table; append to it."""
-    return request.config.stash.setdefault(TABLE, [])
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is made of a checkpoint is made once: all its tests go to one process."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == Path(__file__).parent:
+            original = getattr(item, "callspec", None) and item.callspec.params.get("original")
+            if isinstance(original, Case):
+                item.add_marker(pytest.mark.xdist_group(f"parity {original.name}"))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     names = [case.name for case in CASES]
     targets = [label(*subject) for subject in _subjects()]
     rows = sorted(
-        config.stash.get(TABLE, []),
+        (
+            value
+            for reports in terminalreporter.stats.values()
+            for report in reports
+            if isinstance(report, pytest.TestReport) and report.when == "call"
+            for name, value in report.user_properties
+            if name == ROW
+        ),
         key=lambda row: (names.index(row[0]), targets.index(row[1])),
     )
     if not rows:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 
 from deltaport.numerics import Quantity, relative_error, tolerance
 from tests.greedy import greedy
-from tests.parity.conftest import Original, Row, Subject
+from tests.parity.conftest import ROW, Original, Row, Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
 from tests.parity.state_errors import state_errors
 
@@ -25,7 +26,7 @@ def references(original: Original) -> list[Reference]:
 
 
 def test_engine_agrees_with_transformers(
-    subject: Subject, references: list[Reference], report: list[Row]
+    subject: Subject, references: list[Reference], record_property: Callable[[str, Row], None]
 ) -> None:
     worst: dict[str, float] = defaultdict(float)
     matched = 0
@@ -47,12 +48,13 @@ def test_engine_agrees_with_transformers(
             (tokens,) = greedy(session, new=GREEDY_TOKENS, stop=())
             assert tokens == reference.greedy, where
             matched += 1
-    report.append(
+    record_property(
+        ROW,
         (
             subject.original.case.name,
             subject.label,
             *(f"{worst[kind]:.1e}" for kind in ("logits", "conv", "recurrent", "kv")),
             f"{matched} x {GREEDY_TOKENS} equal",
             f"{min(reference.margin for reference in references):.1e}",
-        )
+        ),
     )

@@ -11,11 +11,9 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 import pytest
-import torch
 
 from deltaport.exporter.bind_weights import bind_weights
 from deltaport.exporter.export_plan import CheckedCheckpoint, checked
-from deltaport.exporter.trace import trace
 from deltaport.graph_passes.decoder_layout import layout_of
 from deltaport.graph_passes.lower.attach_function_bodies import AttachFunctionBodies
 from deltaport.graph_passes.pass_text import pass_text
@@ -32,6 +30,7 @@ from tests.greedy import greedy
 from tests.parity.conftest import EVERY_TARGET, Original, Subject, label
 from tests.parity.oracle import GREEDY_TOKENS
 from tests.parity.state_errors import state_errors
+from tests.parity.traces import trace_once
 
 PROMPTS = ((65, 17), (2, 512))
 """Lengths, each with the chunk size it is read in."""
@@ -42,7 +41,8 @@ def test_every_prefix_agrees_with_transformers(original: Original, subject: Subj
     target = TARGETS[subject.target]
     manifest = subject.engine.manifest
     with checked(original.checkpoint, dtype=subject.dtype, accept_fields=()) as source:
-        model = _traced(original, source)
+        model = trace_once(source.spec, source.storage)
+        bind_weights(model.graph, source.binding.recipes)
         run: tuple[str, ...] = ()
         if run not in original.prefixes:
             original.prefixes.add(run)
@@ -58,16 +58,6 @@ def test_every_prefix_agrees_with_transformers(original: Original, subject: Subj
                     original.prefixes.add(run)
                     _check(original, _engine(model, source, manifest, target), ",".join(run))
     assert len(run) > 12
-
-
-def _traced(original: Original, source: CheckedCheckpoint) -> ir.Model:
-    """The graph of the checkpoint as it is stored: targets that store it alike share the trace."""
-    key = source.matrix_dtype
-    if key not in original.traced:
-        model = trace(source.spec, lambda name: getattr(torch, source.storage[name].name))
-        bind_weights(model.graph, source.binding.recipes)
-        original.traced[key] = model
-    return original.traced[key].clone()
 
 
 def _engine(

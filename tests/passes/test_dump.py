@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 
 from deltaport.errors import InputError
 from deltaport.exporter.bind_weights import bind_weights
@@ -37,8 +36,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(request.param)
     save_checkpoint(folder, kind=request.param, per_expert=request.param == "moe")
     with checked(folder, dtype="bfloat16", accept_fields=()) as checkpoint:
-        storage = checkpoint.storage
-        model = trace(checkpoint.spec, lambda name: getattr(torch, storage[name].name))
+        model = trace(checkpoint.spec, checkpoint.storage)
         bind_weights(model.graph, checkpoint.binding.recipes)
     AttachFunctionBodies()(model)
     return model
