@@ -2,9 +2,9 @@
 
 The peers are ``MatMulNBits`` and ``QMoE``, with the setting that is fastest. Both sides run in this
 process, taking turns. Times are microseconds, medians of the rounds; errors are against float64,
-relative to the largest value. ``limit_share`` is the larger of two shares, both measured here: of the
-bandwidth, and of the rate of int8 products by onnxruntime's MatMulInteger. It is above 1 where weights
-stay in the cache, or our products are faster than those.
+relative to the largest value. ``limit_share`` is the larger of two shares, both measured here: of
+the bandwidth, and of the rate of int8 products by onnxruntime's MatMulInteger. It is above 1 where
+weights stay in the cache, or our products are faster than those.
 
     python -m benchmarks.quantized_kernels --case 2048x8192 --threads 1 --json figures.json
 """
