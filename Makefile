@@ -35,7 +35,8 @@ demo: $(READY) ## demo checkpoint -> engine -> text, perplexity, parity with tra
 	$(BIN)/python -m examples.demo
 
 # A process for each core, with one thread: tests of small things gain nothing from a second.
-IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py says which tests share a process.
+IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --no-loadscope-reorder
 
 test: $(READY) ## run all tests
 	$(IN_PARALLEL) $(PYTEST_ARGS)

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
+
+from tests.parity.cases import CASES
 
 # Whatever a shell starts in the background ignores Ctrl-C, and so would the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests, those of a file share one, for what they share."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+def process_of(nodeid: str) -> str:
+    """Where several processes run the tests, those for which this is the same share one.
+
+    They share what is slow to make: the tests of a file, and those of parity with a checkpoint.
+    """
+    file = nodeid.split("::")[0]
+    if not file.startswith("tests/parity/"):
+        return file
+    # A test's id has the names of its parameters with dashes between.
+    places = [f"{before}{{}}{after}" for before in "[-" for after in "-]"]
+    names = [case.name for case in CASES if any(p.format(case.name) in nodeid for p in places)]
+    return f"parity {max(names, key=len)}" if names else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return process_of(nodeid)
+
+    return Scheduling(config, log)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deltaport.errors import InputError
 from deltaport.runtime.kernel_library import ISA_VARIABLE, kernel_library, supported_isas
+from deltaport.threads import available_threads
 from deltaport.weight_format import GROUP_INPUTS, TILE_ROWS, WeightFormat
 
 __all__ = ["quantize_rows"]
@@ -43,7 +44,7 @@ def quantize_rows(
         stored.bits,
         stored.numbers - 1,
         stored.block,
-        len(os.sched_getaffinity(0)),
+        available_threads(),
         codes.ctypes.data,
         scales.ctypes.data,
     )

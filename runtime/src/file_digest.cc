@@ -19,18 +19,17 @@ namespace fs = std::filesystem;
 
 constexpr size_t kPiece = size_t{16} << 20;
 constexpr size_t kRead = size_t{1} << 20;
+constexpr size_t kPieces = 1024;  // at once: a stranger's file may claim to be of any size
 
 struct Piece {
-  const fs::path* path;
-  size_t file;
   uintmax_t begin;
   Sha256::Digest digest{};
-  int error = 0;
+  int error = 0;  // an errno
 };
 
-void read_piece(Piece& piece, std::vector<char>& buffer) {
+void read_piece(const fs::path& path, Piece& piece, std::vector<char>& buffer) {
   errno = 0;
-  std::ifstream stream(*piece.path, std::ios::binary);
+  std::ifstream stream(path, std::ios::binary);
   stream.seekg(static_cast<std::streamoff>(piece.begin));
   Sha256 hash;
   for (size_t left = kPiece; stream && left > 0;) {
@@ -43,26 +42,12 @@ void read_piece(Piece& piece, std::vector<char>& buffer) {
   piece.digest = hash.finish();
 }
 
-std::vector<Piece> pieces_of(std::span<const fs::path> paths) {
-  std::vector<Piece> pieces;
-  for (size_t file = 0; file < paths.size(); ++file) {
-    std::error_code error;
-    const uintmax_t size = fs::file_size(paths[file], error);
-    uintmax_t begin = 0;
-    do {
-      pieces.push_back({&paths[file], file, begin});
-      begin += kPiece;
-    } while (!error && begin < size);
-  }
-  return pieces;
-}
-
-void read_all(std::vector<Piece>& pieces) {
+void read_pieces(const fs::path& path, std::vector<Piece>& pieces) {
   std::atomic<size_t> next = 0;
   const auto work = [&](std::vector<char>& buffer) {
     for (size_t i; (i = next++) < pieces.size();) {
       try {
-        read_piece(pieces[i], buffer);
+        read_piece(path, pieces[i], buffer);
       } catch (const std::bad_alloc&) {
         pieces[i].error = ENOMEM;
       }
@@ -78,28 +63,29 @@ void read_all(std::vector<Piece>& pieces) {
       break;  // those there are do it
     }
   }
-  if (!buffers.empty()) work(buffers[0]);
+  work(buffers[0]);
 }
 
 }  // namespace
 
-std::vector<FileDigest> file_digests(std::span<const fs::path> paths) {
-  std::vector<Piece> pieces = pieces_of(paths);
-  read_all(pieces);
-  std::vector<FileDigest> digests(paths.size());
-  for (auto at = pieces.begin(); at != pieces.end();) {
-    const auto end = std::find_if(at, pieces.end(),
-                                  [&](const Piece& piece) { return piece.file != at->file; });
-    FileDigest& of_file = digests[at->file];
-    Sha256 hash;
-    for (auto piece = at; piece != end; ++piece) {
-      hash.update(piece->digest.data(), piece->digest.size());
-      if (of_file.error == 0) of_file.error = piece->error;
+std::string file_digest(const fs::path& path) {
+  const uintmax_t size = fs::file_size(path);
+  Sha256 all;
+  uintmax_t begin = 0;
+  do {
+    std::vector<Piece> pieces;
+    do {
+      pieces.push_back({begin});
+      begin += kPiece;
+    } while (begin < size && pieces.size() < kPieces);
+    read_pieces(path, pieces);
+    for (const Piece& piece : pieces) {
+      if (piece.error != 0) throw std::system_error(piece.error, std::generic_category());
+      if (size <= kPiece) return hex(piece.digest);
+      all.update(piece.digest.data(), piece.digest.size());
     }
-    of_file.hex = hex(end - at == 1 ? at->digest : hash.finish());
-    at = end;
-  }
-  return digests;
+  } while (begin < size);
+  return hex(all.finish());
 }
 
 }  // namespace deltaport

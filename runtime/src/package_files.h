@@ -14,7 +14,7 @@ constexpr char kManifestName[] = "manifest.json";
 struct FileEntry {
   std::string path;  // relative to the folder, inside it, printable
   int64_t size;
-  std::string sha256;  // file_digest()
+  std::string sha256;  // that of file_digest.h
 };
 
 // The bytes of the folder's manifest. Throws EngineError.

@@ -1,8 +1,9 @@
-"""How many compute threads may be asked for."""
+"""How many threads there may be, and how many are worth it."""
 
 import os
+from contextlib import suppress
 
-__all__ = ["most_threads"]
+__all__ = ["available_threads", "most_threads"]
 
 _ALWAYS = 64
 
@@ -14,3 +15,10 @@ def most_threads() -> int:
     waits for the others.
     """
     return max(_ALWAYS, os.cpu_count() or 1)
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    with suppress(AttributeError):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from deltaport.package.file_digest import file_digests
+from deltaport.package.file_digest import file_digest
 
 __all__ = ["change_weight", "narrow_state", "vouch"]
 
@@ -22,7 +22,7 @@ def vouch(engine: Path) -> None:
     document = json.loads(path.read_text())
     for row in document["files"]:
         file = engine / row["path"]
-        row |= {"size": file.stat().st_size, "sha256": file_digests([file])[0]}
+        row |= {"size": file.stat().st_size, "sha256": file_digest(file)}
     path.write_text(json.dumps(document))
 
 

@@ -48,11 +48,17 @@ def test_matches_the_oracle(T: int, widths: tuple[int, int], bits: int, offsets:
 
 
 @every_kind
-@pytest.mark.parametrize("block", [32, 64, 128])
+@pytest.mark.parametrize("block", [32, 64, 128, 256])
 def test_blocks_of_any_size(block: int, bits: int, offsets: bool) -> None:
     for width in (block, 3 * block, 3 * block - 31):
         case = make_case(block, bits=bits, offsets=offsets, block=block, widths=(width, 20))
         check(case, 20)
+
+
+@every_kind
+@pytest.mark.parametrize("T", [61, 65, 1030])
+def test_many_tokens(T: int, bits: int, offsets: bool) -> None:
+    check(make_case(T, bits=bits, offsets=offsets, B=1, T=T, block=64, widths=(200, 33)), 33)
 
 
 @every_kind

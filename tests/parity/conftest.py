@@ -101,15 +101,6 @@ def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
     return Subject(original, target, label(target, isa), dtype, engine)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is made of a checkpoint is made once: all its tests go to one process."""
-    for item in items:
-        if isinstance(item, pytest.Function) and item.path.parent == Path(__file__).parent:
-            original = getattr(item, "callspec", None) and item.callspec.params.get("original")
-            if isinstance(original, Case):
-                item.add_marker(pytest.mark.xdist_group(f"parity {original.name}"))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     names = [case.name for case in CASES]
     targets = [label(*subject) for subject in _subjects()]

@@ -9,10 +9,10 @@ import pytest
 
 from deltaport.bench import memory_bandwidth, process_memory
 from deltaport.bench.memory_bandwidth import (
-    available_threads,
     bandwidth_in_new_process,
     read_bandwidth,
 )
+from deltaport.threads import available_threads
 
 MIB = 1 << 20
 

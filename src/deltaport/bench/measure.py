@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deltaport.bench.decode_traffic import DecodeTraffic
-from deltaport.bench.memory_bandwidth import available_threads, bandwidth_in_new_process
+from deltaport.bench.memory_bandwidth import bandwidth_in_new_process
 from deltaport.bench.process_memory import ProcessMemory
 from deltaport.bench.rounds import Load, Round, check_fits, run_round
 from deltaport.bench.spread import Spread
@@ -17,6 +17,7 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.graph_passes.target_capabilities import runs_kernels
 from deltaport.package import MANIFEST_NAME
 from deltaport.runtime import Engine
+from deltaport.threads import available_threads
 
 __all__ = ["BenchEvents", "Result", "measure"]
 

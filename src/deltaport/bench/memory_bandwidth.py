@@ -17,20 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["available_threads", "bandwidth_in_new_process", "read_bandwidth"]
+__all__ = ["bandwidth_in_new_process", "read_bandwidth"]
 
 _CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 _LEAST_BYTES = 512 << 20
 _LARGER_THAN_CACHE = 8
 _ROUNDS = 5
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def available_threads() -> int:
-    """Processors this process may use."""
-    with suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_bandwidth(threads: int) -> float:

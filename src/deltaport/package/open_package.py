@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from deltaport.errors import EngineError
 
-from .file_digest import file_digests
+from .file_digest import file_digest
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
 __all__ = ["engine_identity", "open_package"]
@@ -49,7 +48,8 @@ def open_package(folder: str | os.PathLike[str], *, checksums: bool = True) -> M
     for entry in manifest.files:
         _check_file(root, entry)
     if checksums:
-        _check_digests(root, manifest.files)
+        for entry in manifest.files:
+            _check_digest(root / entry.path, entry)
     return manifest
 
 
@@ -80,14 +80,13 @@ def _check_file(root: Path, entry: FileEntry) -> None:
         raise EngineError(f"{path}: {error.strerror}") from None
 
 
-def _check_digests(root: Path, files: Sequence[FileEntry]) -> None:
+def _check_digest(path: Path, entry: FileEntry) -> None:
     try:
-        digests = file_digests(root / entry.path for entry in files)
+        digest = file_digest(path)
     except OSError as error:
-        raise EngineError(f"{error.filename or root}: {error.strerror}") from None
-    for entry, digest in zip(files, digests, strict=True):
-        if digest != entry.sha256:
-            raise EngineError(
-                f"{root / entry.path}: checksum differs from the manifest's; the file was altered, "
-                "export the engine again"
-            )
+        raise EngineError(f"{path}: {error.strerror}") from None
+    if digest != entry.sha256:
+        raise EngineError(
+            f"{path}: checksum differs from the manifest's; the file was altered, export the "
+            "engine again"
+        )
