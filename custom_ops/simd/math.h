@@ -8,7 +8,7 @@
 namespace deltaport::DELTAPORT_ISA {
 
 // e^x: 2^n e^r with |r| <= ln(2) / 2, and e^r by its series.
-inline Vec exp(Vec x) {
+DELTAPORT_INLINE Vec exp(Vec x) {
   // Beyond these the result is 0 or infinity; the order of the arguments lets NaN through.
   x = max(Vec::all(-104.0f), min(Vec::all(89.0f), x));
   const Vec n = round(x * Vec::all(1.44269504088896341f));
@@ -25,12 +25,12 @@ inline Vec exp(Vec x) {
   return scale_by_power_of_two(p, n);
 }
 
-inline Vec sigmoid(Vec x) { return Vec::all(1.0f) / (Vec::all(1.0f) + exp(Vec::zero() - x)); }
+DELTAPORT_INLINE Vec sigmoid(Vec x) { return Vec::all(1.0f) / (Vec::all(1.0f) + exp(Vec::zero() - x)); }
 
-inline Vec silu(Vec x) { return x / (Vec::all(1.0f) + exp(Vec::zero() - x)); }
+DELTAPORT_INLINE Vec silu(Vec x) { return x / (Vec::all(1.0f) + exp(Vec::zero() - x)); }
 
 // log(1 + z) for z in [0, 1]: 2 artanh(s), s = z / (2 + z) <= 1/3, by its series.
-inline Vec log1p_of_fraction(Vec z) {
+DELTAPORT_INLINE Vec log1p_of_fraction(Vec z) {
   const Vec s = z / (Vec::all(2.0f) + z);
   const Vec t = s * s;
   Vec p = Vec::all(1.0f / 15);
@@ -45,7 +45,7 @@ inline Vec log1p_of_fraction(Vec z) {
 }
 
 // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).
-inline Vec softplus(Vec x) {
+DELTAPORT_INLINE Vec softplus(Vec x) {
   const Vec magnitude = max(x, Vec::zero() - x);
   return max(Vec::zero(), x) + log1p_of_fraction(exp(Vec::zero() - magnitude));
 }

@@ -1,6 +1,6 @@
 // The vector type of the instruction set a kernel is being compiled for.
 //
-// A translation unit defines one of DELTAPORT_SIMD_{AVX512,AVX2,PORTABLE} and DELTAPORT_ISA, the
+// A translation unit defines one of DELTAPORT_SIMD_{AVX512,AVX2,PORTABLE}, or DELTAPORT_SIMT, and DELTAPORT_ISA, the
 // name of its namespace, before it includes this. All that a vector body calls lives in that
 // namespace, so that the linker cannot pick, for a machine without AVX-512, a function that was
 // compiled with it. (That is also why the bodies call no inline function of the standard library that
@@ -15,7 +15,18 @@
 
 #include "simd/element_type.h"
 
-#if defined(DELTAPORT_SIMD_AVX512)
+// What runs on a GPU, too.
+#if defined(__CUDACC__)
+#define DELTAPORT_INLINE __host__ __device__ inline
+#define DELTAPORT_UNROLL _Pragma("unroll")
+#else
+#define DELTAPORT_INLINE inline
+#define DELTAPORT_UNROLL
+#endif
+
+#if defined(DELTAPORT_SIMT)
+#include "simt/vec_thread.h"
+#elif defined(DELTAPORT_SIMD_AVX512)
 #include "simd/vec_avx512.h"
 #elif defined(DELTAPORT_SIMD_AVX2)
 #include "simd/vec_avx2.h"
@@ -33,14 +44,14 @@ inline Vec load_as_float(const float* p) { return load(p); }
 inline Vec load_as_float(const BFloat16* p) { return load_bf16(p); }
 inline Vec load_as_float(const Float16* p) { return load_fp16(p); }
 
-inline float as_float(float x) { return x; }
-inline float as_float(BFloat16 x) {
+DELTAPORT_INLINE float as_float(float x) { return x; }
+DELTAPORT_INLINE float as_float(BFloat16 x) {
   const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
   float value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
-inline float as_float(Float16 half) {
+DELTAPORT_INLINE float as_float(Float16 half) {
   const uint32_t sign = static_cast<uint32_t>(half.bits & 0x8000) << 16;
   const uint32_t rest = static_cast<uint32_t>(half.bits & 0x7FFF) << 13;
   const bool special = (half.bits & 0x7C00) == 0x7C00;  // infinite, or NaN

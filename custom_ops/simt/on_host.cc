@@ -1,0 +1,37 @@
+// What runs on GPUs compiled for the host, where the threads of a team take turns: for its tests.
+#define DELTAPORT_ISA simt_on_host
+#define DELTAPORT_SIMT
+#include "kernels/gated_delta_rule/simt_steps.h"
+
+namespace deltaport::simt_on_host {
+
+template <class Element>
+void run_delta_steps(const DeltaStepsArgs<Element>& args) {
+  using Team = HostTeam<kStepThreads>;
+  const Team team;
+  for (int64_t row = 0; row < args.rows; ++row) {
+    for (int64_t head = 0; head < args.value_heads; ++head) {
+      DeltaStepsShared shared;
+      DeltaSteps<Element, Team>{team, args, shared, row, head}.run();
+    }
+  }
+}
+
+}  // namespace deltaport::simt_on_host
+
+using namespace deltaport;
+using namespace deltaport::simt_on_host;
+
+extern "C" {
+
+void gated_delta_steps_float32(const DeltaStepsArgs<float>* args) { run_delta_steps(*args); }
+void gated_delta_steps_bfloat16(const DeltaStepsArgs<BFloat16>* args) { run_delta_steps(*args); }
+void gated_delta_steps_float16(const DeltaStepsArgs<Float16>* args) { run_delta_steps(*args); }
+
+void narrow_bfloat16(const float* x, BFloat16* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) narrow(x[i], to + i);
+}
+void narrow_float16(const float* x, Float16* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) narrow(x[i], to + i);
+}
+}

@@ -1,0 +1,1 @@
+"""Kernels for GPUs: their arithmetic, on the host, where the threads of a team take turns."""
