@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize sanitize-host emulate lint format typecheck docs stub bench clean
+.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile lint format typecheck docs stub bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,16 @@ emulate: $(READY) ## run the AVX-512 kernels' tests on a machine without AVX-512
 	cmake --build build/emulate --target ort_kernels --parallel 2
 	DELTAPORT_KERNELS=$(CURDIR)/build/emulate/custom_ops/ort_kernels.so \
 	  $(BIN)/python -m pytest tests/kernels -q -k 'avx512 and not memory'
+
+CUDA_ARCHITECTURES ?= 80 87 89 90 110 120
+CUDA_SOURCES := $(shell find custom_ops -name '*.cu')
+
+cuda-compile: ## compile the CUDA kernels for every architecture; wants nvcc 13 and no GPU
+	@mkdir -p build/cuda
+	@set -e; for architecture in $(CUDA_ARCHITECTURES); do for source in $(CUDA_SOURCES); do \
+	  echo "$$source for sm_$$architecture"; \
+	  nvcc -std=c++20 -O3 -fmad=false -Werror all-warnings -Icustom_ops -c $$source -o build/cuda/object.o \
+	    -gencode arch=compute_$$architecture,code=sm_$$architecture; done; done
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .
