@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import ctypes
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.op_runner import assert_close, assert_same_bits, is_padding, poison_padding
+from tests.kernels.test_causal_conv1d import Case, make_case
+from tests.oracles import Array
+from tests.oracles.causal_conv1d import causal_conv1d
+
+POINTERS = ("x", "weight", "state", "lengths", "y", "new_state")
+
+
+class Arguments(ctypes.Structure):
+    """``ConvArgs`` of any element."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "tokens", "channels", "taps")),
+        *((name, ctypes.c_void_p) for name in POINTERS),
+    ]
+
+
+def convolve(kernels: ctypes.CDLL, arguments: Arguments, dtype: str = "float32") -> bool:
+    """Whether there is a kernel of so many taps."""
+    function = getattr(kernels, f"causal_conv1d_{dtype}")
+    function.restype = ctypes.c_bool
+    return bool(function(ctypes.byref(arguments)))
+
+
+def run(
+    kernels: ctypes.CDLL, case: Case, *, dtype: str = "float32", in_place: bool = False
+) -> tuple[Array, Array]:
+    """``y`` and the new state; inputs and weights are stored as ``dtype``, ``y`` widened again."""
+    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    rows, tokens, channels = case["x"].shape
+    y = np.full((rows, tokens, channels), np.nan, stored)
+    state = case["state"].copy()
+    new_state = state if in_place else np.full_like(state, np.nan)
+    narrow = {name: case[name].astype(stored) for name in ("x", "weight")}
+    arrays = {**case, **narrow, "state": state, "y": y, "new_state": new_state}
+    arguments = Arguments(
+        rows=rows,
+        tokens=tokens,
+        channels=channels,
+        taps=case["weight"].shape[1],
+        **{name: array.ctypes.data for name, array in arrays.items()},
+    )
+    assert convolve(kernels, arguments, dtype)
+    return y.astype(np.float32), new_state
+
+
+def check(kernels: ctypes.CDLL, case: Case) -> None:
+    y, new_state = run(kernels, case)
+    expected_y, expected_state = causal_conv1d(**case)
+    assert_close(y, expected_y)
+    assert not y[is_padding(y.shape[1], case["lengths"])].any()
+    assert_same_bits(new_state, expected_state.astype(np.float32))
+    y_in_place, state = run(kernels, case, in_place=True)
+    assert_same_bits(y_in_place, y)
+    assert_same_bits(state, new_state)
+
+
+@pytest.mark.parametrize("K", [2, 3, 4])
+@pytest.mark.parametrize("T", [1, 2, 3, 63, 64, 65, 130])
+def test_matches_the_oracle(kernels: ctypes.CDLL, T: int, K: int) -> None:
+    lengths = sorted({0, 1, 2, T - 1, T})
+    case = make_case(T, T=T, K=K, C=130, lengths=[n for n in lengths if n <= T])
+    check(kernels, poison_padding(case, "x"))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_two_bytes(kernels: ctypes.CDLL, dtype: str) -> None:
+    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    case = make_case(1, T=70, C=9, lengths=[70, 3])
+    case |= {name: case[name].astype(stored).astype(np.float32) for name in ("x", "weight")}
+    exact, exact_state = run(kernels, case)
+    y, new_state = run(kernels, case, dtype=dtype)
+    assert_same_bits(y, exact.astype(stored).astype(np.float32))
+    assert_same_bits(new_state, exact_state)
+
+
+@pytest.mark.parametrize("K", [1, 5, 9])
+def test_other_numbers_of_taps_are_refused(kernels: ctypes.CDLL, K: int) -> None:
+    assert not convolve(kernels, Arguments(rows=1, tokens=1, taps=K))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_any_shape(kernels: ctypes.CDLL, data: st.DataObject) -> None:
+    T = data.draw(st.integers(1, 140))
+    lengths = data.draw(st.lists(st.integers(0, T), min_size=1, max_size=3))
+    K, C = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 140))
+    check(kernels, poison_padding(make_case(T, T=T, K=K, C=C, lengths=lengths), "x"))
