@@ -36,3 +36,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return process_of(nodeid)
 
     return Scheduling(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.parity.table import write_table  # it loads our kernels, to know what they run on
+
+    write_table(terminalreporter)

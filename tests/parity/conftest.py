@@ -1,4 +1,4 @@
-"""Checkpoint, engines and oracle of each case, and the table printed after the run."""
+"""Checkpoint, engines and oracle of each case."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from deltaport.exporter.export import StorageDtype, export_checkpoint
-from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime import Engine
-from deltaport.runtime.kernel_library import ISA_VARIABLE, supported_isas
+from deltaport.runtime.kernel_library import ISA_VARIABLE
 from tests.checkpoints import save_checkpoint
 from tests.parity.cases import CASES, Case
 from tests.parity.oracle import Oracle, Reference
+from tests.parity.targets import label, subjects
 from tests.parity.traces import trace_once
-
-Row = tuple[str, ...]
-ROW = "parity"
-"""Under this name a test's properties have its row of the table."""
-HEADER = ("checkpoint", "target", "logits", "conv", "recurrent", "kv", "greedy", "router margin")
 
 
 @dataclass(frozen=True)
@@ -68,24 +63,7 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Original(case, checkpoint, Oracle(checkpoint))
 
 
-def _subjects() -> list[tuple[str, str | None]]:
-    """Every target, and where our kernels run it every instruction set they are compiled for."""
-    # VNNI is for quantized weights: all else is what AVX-512 has without.
-    isas = [isa for isa in supported_isas() if not isa.endswith("vnni")]
-    of_kernels = [("ort-cpu", isa) for isa in isas]
-    others = [(target, None) for target in TARGETS if target != "ort-cpu"]
-    return sorted([*of_kernels, *others], key=lambda subject: list(TARGETS).index(subject[0]))
-
-
-EVERY_TARGET = list({subject[0]: subject for subject in reversed(_subjects())}.values())[::-1]
-"""Every target once, where our kernels run it with the best instruction set."""
-
-
-def label(target: str, isa: str | None) -> str:
-    return target if isa is None else f"{target} {isa}"
-
-
-@pytest.fixture(scope="session", params=_subjects(), ids=lambda subject: label(*subject))
+@pytest.fixture(scope="session", params=subjects(), ids=lambda subject: label(*subject))
 def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
     target, isa = request.param
     folder = original.checkpoint.parent / target
@@ -99,27 +77,3 @@ def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
             patch.setenv(ISA_VARIABLE, isa)
         engine = Engine.open(folder, threads=2)
     return Subject(original, target, label(target, isa), dtype, engine)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    names = [case.name for case in CASES]
-    targets = [label(*subject) for subject in _subjects()]
-    rows = sorted(
-        (
-            value
-            for reports in terminalreporter.stats.values()
-            for report in reports
-            if isinstance(report, pytest.TestReport) and report.when == "call"
-            for name, value in report.user_properties
-            if name == ROW
-        ),
-        key=lambda row: (names.index(row[0]), targets.index(row[1])),
-    )
-    if not rows:
-        return
-    widths = [max(len(row[i]) for row in (HEADER, *rows)) for i in range(len(HEADER))]
-    terminalreporter.section("parity with transformers fp32: largest relative error")
-    for row in (HEADER, *rows):
-        terminalreporter.write_line(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        )

@@ -9,9 +9,10 @@ import pytest
 
 from deltaport.numerics import Quantity, relative_error, tolerance
 from tests.greedy import greedy
-from tests.parity.conftest import ROW, Original, Row, Subject
+from tests.parity.conftest import Original, Subject
 from tests.parity.oracle import GREEDY_TOKENS, Reference
 from tests.parity.state_errors import state_errors
+from tests.parity.table import ROW, Row
 
 LENGTHS = (1, 2, 63, 64, 65, 129, 200)
 REPEATED = 100

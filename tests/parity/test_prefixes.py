@@ -27,9 +27,10 @@ from deltaport.package import Manifest
 from deltaport.runtime import Engine
 from deltaport.runtime.engine import open_decoder
 from tests.greedy import greedy
-from tests.parity.conftest import EVERY_TARGET, Original, Subject, label
+from tests.parity.conftest import Original, Subject
 from tests.parity.oracle import GREEDY_TOKENS
 from tests.parity.state_errors import state_errors
+from tests.parity.targets import EVERY_TARGET, label
 from tests.parity.traces import trace_once
 
 PROMPTS = ((65, 17), (2, 512))
