@@ -36,10 +36,8 @@ demo: $(READY) ## demo checkpoint -> engine -> text, perplexity, parity with tra
 
 # A process for each core, with one thread: tests of small things gain nothing from a second.
 # tests/conftest.py says which tests share a process.
-IN_PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --no-loadscope-reorder
-
 test: $(READY) ## run all tests
-	$(IN_PARALLEL) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The sanitizers' libraries must be there before Python is; what Python never frees is not of interest.
 SANITIZERS = $(foreach name,libasan libubsan libstdc++,$(shell $(CXX) -print-file-name=$(name).so))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.oracles import Array, silu
 
-__all__ = ["GATES", "KEYS", "Case", "make_case"]
+__all__ = ["GATES", "KEYS", "Case", "make_case", "with_norm"]
 
 Case = dict[str, Any]
 Rng = np.random.Generator
@@ -104,3 +104,13 @@ def make_case(
     }
     single = {name: array.astype(np.float32) for name, array in case.items()}
     return single | {"lengths": np.array(lengths, np.int64)}
+
+
+def with_norm(rule: Case, seed: int) -> Case:
+    """The same with what the gated norm behind the rule reads."""
+    rng = np.random.default_rng([seed, 1])
+    (B, T, _), (_, Hv, _, Dv) = rule["qkv"].shape, rule["state"].shape
+    return rule | {
+        "z": rng.normal(size=(B, T, Hv * Dv)).astype(np.float32),
+        "norm": rng.uniform(0.5, 1.5, size=Dv).astype(np.float32),
+    }

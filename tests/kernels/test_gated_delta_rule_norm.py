@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deltaport.custom_ops.definitions import GATED_DELTA_RULE, GATED_DELTA_RULE_NORM
 from deltaport.numerics import Quantity
 from tests.kernels import delta_rule_cases
-from tests.kernels.delta_rule_cases import GATES, KEYS, Case
+from tests.kernels.delta_rule_cases import GATES, KEYS, Case, with_norm
 from tests.kernels.op_runner import (
     assert_close,
     assert_same_bits,
@@ -25,13 +25,7 @@ PER_TOKEN = ("qkv", "z", "a", "b")
 
 
 def make_case(seed: int, **shape: Any) -> Case:
-    rule = delta_rule_cases.make_case(seed, **shape)
-    rng = np.random.default_rng([seed, 1])
-    (B, T, _), (_, Hv, _, Dv) = rule["qkv"].shape, rule["state"].shape
-    return rule | {
-        "z": rng.normal(size=(B, T, Hv * Dv)).astype(np.float32),
-        "norm": rng.uniform(0.5, 1.5, size=Dv).astype(np.float32),
-    }
+    return with_norm(delta_rule_cases.make_case(seed, **shape), seed)
 
 
 def check(case: Case, *, optimized: bool = True, **attributes: Any) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401 NumPy knows bfloat16 by it
 import pytest
 
 from tests.end_to_end.cpp_programs import ROOT, succeed

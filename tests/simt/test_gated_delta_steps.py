@@ -3,14 +3,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaport.numerics import Quantity
-from tests.kernels.delta_rule_cases import GATES, KEYS, Case, make_case
+from tests.kernels.delta_rule_cases import GATES, KEYS, Case, make_case, with_norm
 from tests.kernels.op_runner import assert_close, assert_same_bits, is_padding, poison_padding
 from tests.oracles import Array
 from tests.oracles.gated_delta_rule import gated_delta_rule
@@ -38,7 +37,7 @@ def run(
     kernels: ctypes.CDLL, case: Case, *, dtype: str = "float32", in_place: bool = False
 ) -> tuple[Array, Array]:
     """``o`` and the new state; activations are stored as ``dtype``, ``o`` is widened again."""
-    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    stored = np.dtype(dtype)
     activations = {name: case[name].astype(stored) for name in ACTIVATIONS if name in case}
     rows, tokens, packed = case["qkv"].shape
     _, value_heads, key_dim, value_dim = case["state"].shape
@@ -72,14 +71,6 @@ def check(kernels: ctypes.CDLL, case: Case) -> None:
     assert not o[is_padding(o.shape[1], case["lengths"])].any()
 
 
-def with_norm(case: Case, seed: int) -> Case:
-    rng = np.random.default_rng(seed)
-    rows, tokens, _ = case["qkv"].shape
-    _, value_heads, _, value_dim = case["state"].shape
-    z = rng.normal(size=(rows, tokens, value_heads * value_dim)).astype(np.float32)
-    return {**case, "z": z, "norm": rng.normal(size=value_dim).astype(np.float32)}
-
-
 @pytest.mark.parametrize("gates", GATES)
 @pytest.mark.parametrize("keys", KEYS)
 def test_keys_and_gates(kernels: ctypes.CDLL, keys: str, gates: str) -> None:
@@ -104,7 +95,7 @@ def test_activations_of_two_bytes(
     """They are read as they are and rounded when they are written; the state stays float32."""
     case = make_case(7, T=6, heads=(1, 2), dims=(128, 128), lengths=[6, 2])
     case = with_norm(case, seed=8) if norm else case
-    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    stored = np.dtype(dtype)
     case |= {
         name: case[name].astype(stored).astype(np.float32) for name in ACTIVATIONS if name in case
     }

@@ -28,7 +28,6 @@ template <class Element, int taps, class Team>
 struct Convolution {
   static constexpr int kept = taps - 1;  // tokens of the state
 
-
   const Team& team;
   const ConvArgs<Element>& args;
   int64_t row, block, stretch;

@@ -1,6 +1,5 @@
 // The gated delta rule token by token, as decode has it: a team of threads takes one value head of one
-// row, keeps its state in registers, and reads and writes it once. The maths is that of
-// step.h.
+// row, keeps its state in registers, and reads and writes it once. The maths is that of step.h.
 #pragma once
 
 #include "simd/math.h"
