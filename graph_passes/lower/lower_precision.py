@@ -12,8 +12,8 @@ from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.errors import InputError
 from deltaport.graph_passes.decoder_layout import layout_of, set_layout
 from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
-from deltaport.graph_passes.lower.contrib import CONTRIB
 from deltaport.graph_passes.lower.dtype_borders import DtypeBorders, is_float
+from deltaport.graph_passes.lower.expand.value_types import CONTRIB
 from deltaport.graph_passes.rewriting import is_op, recipe_of
 from deltaport.state_layout import StateLayout
 

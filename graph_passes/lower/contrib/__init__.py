@@ -13,15 +13,13 @@ from deltaport.graph_passes.lower.contrib import (
     causal_conv1d,
     gated_attention,
     gated_delta_rule,
-    linear,
     sparse_moe,
-    swiglu,
 )
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion, expand
-from deltaport.graph_passes.lower.contrib.value_types import CONTRIB
+from deltaport.graph_passes.lower.expand import linear, swiglu
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 
-__all__ = ["CONTRIB", "EXPANSIONS", "Call", "Expansion", "expand"]
+__all__ = ["EXPANSIONS"]
 
 EXPANSIONS: Mapping[str, Callable[[Call], Expansion]] = {
     "AddRMSNorm": add_rms_norm.expansion,

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 from deltaport.graph_passes.rewriting import constant
 
 __all__ = ["expansion", "expansion_with_norm"]

@@ -7,8 +7,8 @@ its SwiGLU is silu(gate) * up. It knows no padding: every token selects experts.
 
 from __future__ import annotations
 
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 from deltaport.graph_passes.recipes.interleave_recipe import Interleave
 from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
