@@ -57,6 +57,14 @@ TARGETS = {
             lowering="lower-to-contrib,eliminate-common-subexpressions,lower-precision,"
             "eliminate-dead-code",
         ),
+        TargetCapabilities(
+            name="tensorrt-plain",
+            summary="TensorRT's own layers, for TensorRT 11 or TensorRT-RTX 1.7; computes in the "
+            "dtype matrices are stored in",
+            ragged=False,
+            lowering="lower-precision{own-ops=true},lower-to-tensorrt,"
+            "eliminate-common-subexpressions,eliminate-dead-code",
+        ),
     )
 }
 

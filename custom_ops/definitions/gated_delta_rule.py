@@ -196,6 +196,7 @@ GATED_DELTA_RULE = OpDefinition(
     inputs=tuple(RULE_INPUTS.values()),
     outputs=(Port("o", "float", "B,T,Hv*Dv", "read-out, 0 where padded"), NEW_STATE),
     in_place=(("state", "new_state"),),
+    float32=("A_log", "dt_bias", "state", "new_state"),
     body=delta_rule_body("o"),
     attributes={"norm_eps": NORM_EPS},
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import ml_dtypes  # noqa: F401 NumPy knows bfloat16 by it
+import numpy as np
 import onnx_ir as ir
 
 from deltaport.custom_ops.definitions import DOMAIN
+from deltaport.graph_passes.decoder_layout import LAYOUT_KEY, layout_of
 from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.verify.backend_calls import check_backend_call
 from deltaport.graph_passes.verify.backend_signatures import SIGNATURES
@@ -40,7 +43,7 @@ class VerifyGraph(GraphPass):
         """Raise ``PassError`` at the first fault."""
         graph = model.graph
         check_structure(graph)
-        types = TypeTable()
+        types, activation = TypeTable(), _activation_dtype(model)
         for value in graph.inputs:
             types.add(value, "graph input")
         for value in graph.initializers.values():
@@ -54,7 +57,7 @@ class VerifyGraph(GraphPass):
             if node.domain == "":
                 standard.check(node, types)
             elif node.domain == DOMAIN:
-                check_own_call(node, types)
+                check_own_call(node, types, activation)
             elif node.domain in SIGNATURES:
                 check_backend_call(node, types)
             else:
@@ -62,3 +65,10 @@ class VerifyGraph(GraphPass):
         for function in model.functions.values():
             check_function(function)
         return ir.passes.PassResult(model, modified=False)
+
+
+def _activation_dtype(model: ir.Model) -> ir.DataType:
+    """What the graph computes in: caches and windows hold activations."""
+    if LAYOUT_KEY not in model.metadata_props:
+        return ir.DataType.FLOAT
+    return ir.DataType.from_numpy(np.dtype(layout_of(model).activation_dtype))

@@ -6,8 +6,6 @@ Expansions compute with ops that have kernels both on CPU, in float32, and on CU
 to the CPU, where ``GroupQueryAttention`` wants its ``total_sequence_length``.
 """
 
-from collections.abc import Callable, Mapping
-
 from deltaport.graph_passes.lower.contrib import (
     add_rms_norm,
     causal_conv1d,
@@ -16,12 +14,11 @@ from deltaport.graph_passes.lower.contrib import (
     sparse_moe,
 )
 from deltaport.graph_passes.lower.expand import linear, swiglu
-from deltaport.graph_passes.lower.expand.call import Call
-from deltaport.graph_passes.lower.expand.expansion import Expansion
+from deltaport.graph_passes.lower.expand.lower_calls import Expansions
 
 __all__ = ["EXPANSIONS"]
 
-EXPANSIONS: Mapping[str, Callable[[Call], Expansion]] = {
+EXPANSIONS: Expansions = {
     "AddRMSNorm": add_rms_norm.expansion,
     "CausalConv1d": causal_conv1d.expansion,
     "GatedAttention": gated_attention.expansion,

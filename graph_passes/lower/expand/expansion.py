@@ -60,9 +60,22 @@ def expand(call: Call, expansion: Expansion) -> None:
         results |= {value.name: value for value in made.outputs}
         for value in made.outputs:
             value.name = f"{node.outputs[0].name}.{value.name}" if value.name else ""
+        for value in _inside(made):  # names that are all of one graph suit every runtime
+            value.name = f"{made.outputs[0].name}.{value.name}"
         set_types(made, BODY_OPSET)
         nodes.append(made)
     replace([node], nodes, {old: results[name] for old, name in _pairs(node, outputs)}, at=node)
+
+
+def _inside(node: ir.Node) -> Iterator[ir.Value]:
+    """What the subgraphs of a node are given and compute."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graph = attribute.as_graph()
+            yield from graph.inputs
+            for inner in graph:
+                yield from inner.outputs
+                yield from _inside(inner)
 
 
 def _pairs(node: ir.Node, outputs: Sequence[str]) -> Iterator[tuple[ir.Value, str]]:
@@ -70,9 +83,7 @@ def _pairs(node: ir.Node, outputs: Sequence[str]) -> Iterator[tuple[ir.Value, st
 
 
 @cache
-def _function(
-    text: str, inputs: tuple[str, ...], outputs: tuple[str, ...]
-) -> onnx.FunctionProto:
+def _function(text: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> onnx.FunctionProto:
     """A text as a function; layers alike share one."""
     domains = ", ".join(f'"{domain}": 1' for domain in LIKE_INPUT)
     return onnx.parser.parse_function(
@@ -92,5 +103,7 @@ def _known(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
 
 
 def _array(attribute: ir.Attr) -> NDArray[Any]:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return attribute.as_tensor().numpy()
     dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
     return np.array(attribute.value, dtype)

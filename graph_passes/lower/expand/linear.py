@@ -1,4 +1,4 @@
-"""``Linear`` as the product of float32 activations with the weight widened."""
+"""``Linear`` as the product of activations with the weight in their dtype."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from deltaport.graph_passes.recipes.transposed_recipe import transposed
 __all__ = ["expansion"]
 
 TEXT = """
-    wide = Cast<to = 1>(turned)
+    wide = Cast<to = {dtype}>(turned)
     y = MatMul(x, wide)
 """
 
 
 def expansion(call: Call) -> Expansion:
-    """Where activations are half precision too, ``lower-precision`` takes the cast away again."""
+    """Where ``lower-precision`` comes after, it takes the cast to float32 away again."""
     turned = call.laid_out("weight", transposed(call.recipe("weight"), (1, 0)), "transposed")
-    return Expansion(TEXT, {"turned": turned})
+    return Expansion(TEXT.format(dtype=call["x"].dtype.value), {"turned": turned})

@@ -29,9 +29,7 @@ def require_body_opset(model: ir.Model, who: str) -> None:
     """Templates are written in the opset of the function bodies."""
     opset = model.graph.opset_imports.get("")
     if opset != BODY_OPSET:
-        raise PreconditionError(
-            f"{who}: graph is opset {opset}, expansions are opset {BODY_OPSET}"
-        )
+        raise PreconditionError(f"{who}: graph is opset {opset}, expansions are opset {BODY_OPSET}")
 
 
 def lower_calls(

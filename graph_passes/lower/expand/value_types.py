@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -54,9 +54,8 @@ def set_types(node: ir.Node, opset: int) -> None:
     proto = onnx.NodeProto()
     ir.serde.serialize_node_into(proto, node)
     types, constants = {}, {}
-    for name, value in zip(proto.input, node.inputs, strict=True):
-        if value is None:
-            continue
+    for value in _read_by(node):
+        name = str(value.name)
         types[name] = _type_proto(value)
         array = constant_of(value)
         if array is not None:
@@ -71,6 +70,21 @@ def set_types(node: ir.Node, opset: int) -> None:
             raise PassError(f"{node.op_type} ({output.name}): dtype and shape cannot be told")
         output.type = ir.serde.deserialize_type_proto_for_type(found[output.name])
         output.shape = ir.serde.deserialize_type_proto_for_shape(found[output.name])
+    if node.op_type == "Loop":
+        # ONNX would let a carried value change its shape on the way; loops of templates do not.
+        for output, begun in zip(node.outputs, node.inputs[2:], strict=False):
+            output.shape = None if begun is None else begun.shape
+
+
+def _read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, its subgraphs included: those read what is computed outside, too."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            inner = attribute.as_graph()
+            own = {*inner.inputs, *(value for each in inner for value in each.outputs)}
+            for each in inner:
+                yield from (value for value in _read_by(each) if value not in own)
 
 
 def _type_proto(value: ir.Value) -> onnx.TypeProto:
