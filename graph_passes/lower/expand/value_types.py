@@ -51,6 +51,12 @@ def set_types(node: ir.Node, opset: int) -> None:
             if like is not None:
                 output.type, output.shape = like.type, like.shape
         return
+    if node.op_type == "If":  # as its branches are declared: inference does not look into them
+        for output, branch in zip(
+            node.outputs, node.attributes["then_branch"].as_graph().outputs, strict=True
+        ):
+            output.type, output.shape = branch.type, branch.shape
+        return
     proto = onnx.NodeProto()
     ir.serde.serialize_node_into(proto, node)
     types, constants = {}, {}
@@ -70,10 +76,6 @@ def set_types(node: ir.Node, opset: int) -> None:
             raise PassError(f"{node.op_type} ({output.name}): dtype and shape cannot be told")
         output.type = ir.serde.deserialize_type_proto_for_type(found[output.name])
         output.shape = ir.serde.deserialize_type_proto_for_shape(found[output.name])
-    if node.op_type == "Loop":
-        # ONNX would let a carried value change its shape on the way; loops of templates do not.
-        for output, begun in zip(node.outputs, node.inputs[2:], strict=False):
-            output.shape = None if begun is None else begun.shape
 
 
 def _read_by(node: ir.Node) -> Iterator[ir.Value]:

@@ -1,33 +1,30 @@
-"""``SparseMoE`` and ``SharedExpertMoE`` in standard ops: a loop over the experts somebody chose.
+"""``SparseMoE`` and ``SharedExpertMoE`` in standard ops: one way for decode, one for prefill.
 
-TensorRT has no op whose work depends on how many tokens an expert got, so an expert computes all
-tokens, and counts for nothing with those that did not choose it. As much is read as must be, which
-is what decode waits for; prefill computes E / top_k times as much as it must: what our plugin is
-for. The loop ends, by its condition, when the chosen experts do. It knows no padding: every token
-selects experts.
+TensorRT has no op whose work depends on how many tokens an expert got. Rows of a single token, as
+decode has them, gather the weights of the experts they chose, and read no others. Of more tokens
+all experts compute all, and count for nothing with those that did not choose them: E / top_k times
+the products there need be, which is what our plugin is for. A plan knows at once which way a step
+of its profile goes. No padding is known: every token selects experts.
+
+A ``Loop`` over the chosen experts would do for both. TensorRT-RTX 1.7 crashes while it builds graphs
+with several of them and attention in bfloat16.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
 from deltaport.graph_passes.lower.expand.shared_expert import with_shared_expert
-from deltaport.graph_passes.rewriting import constant
 
 __all__ = ["expansion", "expansion_with_shared_expert"]
 
-# An expert's key in the order of the loop is its number off E, and 0 for those nobody chose: they
-# come last. TopK is the only op that sorts.
 ROUTED = """
     f_zero = Constant<value_float = 0.0>()
-    f_one = Constant<value_float = 1.0>()
-    one = Constant<value_int = 1>()
     axis_0 = Constant<value_ints = [0]>()
     axis_1 = Constant<value_ints = [1]>()
+    axis_2 = Constant<value_ints = [2]>()
+    axis_last = Constant<value_ints = [-1]>()
     count = Constant<value_ints = [{top_k}]>()
-    all_experts = Constant<value_ints = [{experts}]>()
     x_rows = Constant<value_ints = [-1, {hidden}]>()
     logit_rows = Constant<value_ints = [-1, {experts}]>()
     tokens = Reshape(x, x_rows)
@@ -37,45 +34,52 @@ ROUTED = """
     p_chosen, chosen = TopK<axis = -1>(p, count)
     p_sum = ReduceSum(p_chosen, axis_1)
     w = Div(p_chosen, p_sum)
-    p_shape = Shape(p)
-    no_weight = Expand(f_zero, p_shape)
-    weights = ScatterElements<axis = 1>(no_weight, chosen, w)
-    w_shape = Shape(w)
-    w_ones = Expand(f_one, w_shape)
-    hits = ScatterElements<axis = 1>(no_weight, chosen, w_ones)
-    is_used = ReduceMax<keepdims = 0>(hits, axis_0)
-    keys = Mul(is_used, countdown)
-    sorted_keys, order = TopK<axis = -1>(keys, all_experts)
-    used = ReduceSum<keepdims = 0>(is_used)
-    n_used = Cast<to = 7>(used)
-    trips = Constant<value_int = {experts}>()
-    always = Constant<value = bool {{1}}>()
-    tokens_shape = Shape(tokens)
-    nothing = Expand(f_zero, tokens_shape)
-    combined = Loop(trips, always, nothing) <body = one_expert
-        (int64 i, bool go, float[n, h] acc) => (bool go_on, float[n, h] acc_next)
-    {{
-        next_i = Add(i, one)
-        go_on = Less(next_i, n_used)
-        expert = Gather<axis = 0>(order, i)
-        gate_up_stored = Gather<axis = 0>(gate_up, expert)
-        gate_up_e = Cast<to = {dtype}>(gate_up_stored)
-        gate_up_t = Transpose<perm = [1, 0]>(gate_up_e)
-        both = MatMul(tokens, gate_up_t)
-        gate, up = Split<axis = 1, num_outputs = 2>(both)
-        gate_sigmoid = Sigmoid(gate)
-        gate_silu = Mul(gate, gate_sigmoid)
-        inner = Mul(gate_silu, up)
-        down_stored = Gather<axis = 0>(down, expert)
-        down_e = Cast<to = {dtype}>(down_stored)
-        down_t = Transpose<perm = [1, 0]>(down_e)
-        out = MatMul(inner, down_t)
-        out_wide = Cast<to = 1>(out)
-        weight = Gather<axis = 1>(weights, expert)
-        weight_column = Unsqueeze(weight, axis_1)
-        weighted = Mul(out_wide, weight_column)
-        acc_next = Add(acc, weighted)
-    }}>
+    n_tokens_1 = Shape<start = 1, end = 2>(x)
+    n_tokens = Squeeze(n_tokens_1)
+    one = Constant<value_int = 1>()
+    is_one = Equal(n_tokens, one)
+    combined = If(is_one) <
+        then_branch = few () => (float[n, {hidden}] combined_few) {{
+            few_gate_up_stored = Gather<axis = 0>(gate_up, chosen)
+            few_gate_up = Cast<to = {dtype}>(few_gate_up_stored)
+            few_dims = Constant<value_ints = [-1, 1, {hidden}, 1]>()
+            few_tokens = Reshape(tokens, few_dims)
+            few_both_columns = MatMul(few_gate_up, few_tokens)
+            few_both = Squeeze(few_both_columns, axis_last)
+            few_gate, few_up = Split<axis = 2, num_outputs = 2>(few_both)
+            few_sigmoid = Sigmoid(few_gate)
+            few_silu = Mul(few_gate, few_sigmoid)
+            few_inner = Mul(few_silu, few_up)
+            few_inner_columns = Unsqueeze(few_inner, axis_last)
+            few_down_stored = Gather<axis = 0>(down, chosen)
+            few_down = Cast<to = {dtype}>(few_down_stored)
+            few_out_columns = MatMul(few_down, few_inner_columns)
+            few_out_narrow = Squeeze(few_out_columns, axis_last)
+            few_out = Cast<to = 1>(few_out_narrow)
+            few_w = Unsqueeze(w, axis_last)
+            few_weighted = Mul(few_out, few_w)
+            combined_few = ReduceSum<keepdims = 0>(few_weighted, axis_1)
+        }},
+        else_branch = many () => (float[n, {hidden}] combined_many) {{
+            p_shape = Shape(p)
+            no_weight = Expand(f_zero, p_shape)
+            weights = ScatterElements<axis = 1>(no_weight, chosen, w)
+            gate_up_stored = Cast<to = {dtype}>(gate_up)
+            gate_up_turned = Transpose<perm = [0, 2, 1]>(gate_up_stored)
+            many_both = MatMul(tokens, gate_up_turned)
+            many_gate, many_up = Split<axis = 2, num_outputs = 2>(many_both)
+            many_sigmoid = Sigmoid(many_gate)
+            many_silu = Mul(many_gate, many_sigmoid)
+            many_inner = Mul(many_silu, many_up)
+            down_stored = Cast<to = {dtype}>(down)
+            down_turned = Transpose<perm = [0, 2, 1]>(down_stored)
+            many_out_narrow = MatMul(many_inner, down_turned)
+            many_out = Cast<to = 1>(many_out_narrow)
+            by_expert = Transpose<perm = [1, 0]>(weights)
+            many_w = Unsqueeze(by_expert, axis_2)
+            many_weighted = Mul(many_out, many_w)
+            combined_many = ReduceSum<keepdims = 0>(many_weighted, axis_0)
+        }}>
     combined_narrow = Cast<to = {dtype}>(combined)
     x_shape = Shape(x)
     {y} = Reshape(combined_narrow, x_shape)
@@ -93,14 +97,12 @@ def expansion_with_shared_expert(call: Call) -> Expansion:
 
 
 def _routed(call: Call, y: str) -> Expansion:
-    experts, graph = call.size("router_logits", 2), call.node.graph
-    assert graph is not None, "passes rewrite nodes that are in a graph"
-    text = ROUTED.format(
-        experts=experts,
-        hidden=call.size("x", 2),
-        top_k=call.number("top_k"),
-        dtype=call["x"].dtype.value,
-        y=y,
+    return Expansion(
+        ROUTED.format(
+            experts=call.size("router_logits", 2),
+            hidden=call.size("x", 2),
+            top_k=call.number("top_k"),
+            dtype=call["x"].dtype.value,
+            y=y,
+        )
     )
-    countdown = np.arange(experts, 0, -1, dtype=np.float32)
-    return Expansion(text, {"countdown": constant(graph, countdown)})
