@@ -14,14 +14,15 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
-template <int count>
+// What depends on the turns that threads take in a phase shows where they are taken backwards.
+template <int count, bool backwards = false>
 struct HostTeam {
   static constexpr int threads = count;
   static constexpr int here = count;  // threads whose PerThread is in this memory
 
   template <class Body>
   void each(const Body& body) const {
-    for (int thread = 0; thread < threads; ++thread) body(thread);
+    for (int turn = 0; turn < threads; ++turn) body(backwards ? threads - 1 - turn : turn);
   }
 };
 

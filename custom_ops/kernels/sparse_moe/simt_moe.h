@@ -90,7 +90,11 @@ struct MoEMemory {
 };
 
 inline MoEStep moe_step(const MoEArgs& args, int64_t begin, int64_t tokens, MoEMemory* memory) {
-  MoEStep step{args, begin, tokens, args.top_k + (args.shared_inner > 0 ? 1 : 0)};
+  MoEStep step{};
+  step.args = args;
+  step.begin = begin;
+  step.tokens = tokens;
+  step.slots = args.top_k + (args.shared_inner > 0 ? 1 : 0);
   const int64_t pairs = tokens * step.slots;
   const bool many = tokens * args.top_k > kFewPairs * args.experts;
   step.tile_pairs = many ? kManyPairs : kFewPairs;
