@@ -49,6 +49,24 @@ struct PerThread {
   }
 };
 
+constexpr int kLanes = 32;  // threads of a warp
+
+// To every thread of a warp the largest of the warp's values. All threads of the team call this.
+template <class Team>
+DELTAPORT_INLINE void largest_of_warp(const Team&, PerThread<uint32_t, Team>& values) {
+#if defined(__CUDA_ARCH__)
+  values[0] = __reduce_max_sync(0xFFFFFFFF, values[0]);
+#else
+  for (int first = 0; first + kLanes <= Team::here; first += kLanes) {
+    uint32_t largest = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      if (values[first + lane] > largest) largest = values[first + lane];
+    }
+    for (int lane = 0; lane < kLanes; ++lane) values[first + lane] = largest;
+  }
+#endif
+}
+
 // The sums of `count` runs of kSummed values in shared memory, into the first of each. Always in the
 // same order, by halves.
 constexpr int kSummed = 128;

@@ -10,10 +10,10 @@
 
 #include "kernels/quantized/quantized_weights.h"
 #include "simt/stored.h"
+#include "simt/team.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
-constexpr int kLanes = 32;  // of a warp
 constexpr int kTileRows = kTileOutputs, kStepInputs = 64;
 constexpr int kLaneRows = 4, kLaneInputs = 8;
 constexpr int kInputLanes = kStepInputs / kLaneInputs;  // lanes that share rows

@@ -1,4 +1,5 @@
-// Which experts tokens are given to: a warp takes a token, a block of threads kRouteTokens of them.
+// Which experts tokens are given to, and how much of each: a warp takes a token, a block of threads
+// kRouteTokens.
 #pragma once
 
 #include "kernels/sparse_moe/simt_moe.h"
@@ -6,36 +7,35 @@
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kRouteThreads = kRouteTokens * kLanes;
+constexpr int kLaneExperts = kMostExperts / kLanes;
 
-struct RouteShared {
-  uint64_t best[2][kRouteTokens][kLanes];
-  bool any_nan[kRouteTokens][kLanes];
-  float gate[kRouteTokens][kLanes];  // parts of shared_gate . x
-  uint64_t chosen[kRouteTokens][kMostTopK];
-  int32_t experts[kRouteTokens][kMostTopK + 1];  // ascending; -1 where the token is padding
-  float share[kRouteTokens][kMostTopK];
-  uint32_t masks[kMostExperts + 1];
-};
-
-// A logit and its expert as a number that is the larger the better the expert is: floats by value, of
-// equal ones the lower index first. No two are the same, and none is 0. NaN has a place, too.
-DELTAPORT_INLINE uint64_t expert_key(float logit, uint32_t expert) {
+// A logit as a number that is the larger the larger the logit is, and never 0. NaN is the largest,
+// so that a token with one chooses it first.
+DELTAPORT_INLINE uint32_t rank_of(float logit) {
   logit += 0.0f;  // there is one zero
-  uint32_t bits;
-  memcpy(&bits, &logit, sizeof bits);
-  bits = bits & 0x80000000 ? ~bits : bits | 0x80000000;
-  return static_cast<uint64_t>(bits) << 32 | (0xFFFFFFFF - expert);
+  uint32_t bits = 0x7FC00000;
+  if (logit == logit) memcpy(&bits, &logit, sizeof bits);
+  return bits & 0x80000000 ? ~bits : bits | 0x80000000;
 }
-DELTAPORT_INLINE int32_t key_expert(uint64_t key) {
-  return static_cast<int32_t>(0xFFFFFFFF - static_cast<uint32_t>(key));
-}
-DELTAPORT_INLINE float key_logit(uint64_t key) {
-  uint32_t bits = static_cast<uint32_t>(key >> 32);
-  bits = bits & 0x80000000 ? bits & 0x7FFFFFFF : ~bits;
+DELTAPORT_INLINE float logit_of(uint32_t rank) {
+  const uint32_t bits = rank & 0x80000000 ? rank & 0x7FFFFFFF : ~rank;
   float logit;
   memcpy(&logit, &bits, sizeof logit);
   return logit;
 }
+
+struct RankedExpert {
+  uint32_t rank, expert;
+};
+
+struct RouteShared {
+  bool is_real[kRouteTokens];  // else padding, or no token at all
+  float gate[kRouteTokens][kRouteThreads];  // parts of shared_gate . x
+  RankedExpert chosen[kRouteTokens][kMostTopK];  // best first
+  int32_t experts[kRouteTokens][kMostTopK + 1];  // ascending; -1 where the token is padding
+  float share[kRouteTokens][kMostTopK];
+  uint32_t masks[kMostExperts + 1];
+};
 
 // Tokens [kRouteTokens * chunk, ...) of a step.
 template <class Team>
@@ -46,69 +46,98 @@ struct Route {
   const MoEStep& step;
   RouteShared& shared;
   int64_t chunk;
-  PerThread<float[kMostExperts / kLanes], Team> logits = {};
-  PerThread<uint64_t, Team> best = {};
+  // Of the lane's experts, every 32nd; 0 where there is none or it was chosen.
+  PerThread<uint32_t[kLaneExperts], Team> ranks = {};
+  PerThread<RankedExpert, Team> best = {};  // of those
+  PerThread<uint32_t, Team> found = {};
 
-  // body(the token's number in the block, lane), where the token is real.
+  // body(thread, the token's number in the block, lane), where the token is real.
   template <class Body>
   DELTAPORT_INLINE void each_lane(const Body& body) {
     team.each([&](int thread) {
       const int t = thread / kLanes;
-      if (step.is_real(chunk * kRouteTokens + t)) body(thread, t, thread % kLanes);
+      if (shared.is_real[t]) body(thread, t, thread % kLanes);
     });
   }
 
-  // The lane's best expert of those whose key is below `limit`.
-  DELTAPORT_INLINE uint64_t best_below(int thread, uint64_t limit) {
-    uint64_t found = 0;
-    DELTAPORT_UNROLL
-    for (int i = 0; i < kMostExperts / kLanes; ++i) {
-      const int expert = i * kLanes + thread % kLanes;
-      if (expert >= step.args.experts) continue;
-      const uint64_t key = expert_key(logits[thread][i], static_cast<uint32_t>(expert));
-      if (key < limit && key > found) found = key;
-    }
-    return found;
-  }
+  DELTAPORT_INLINE int64_t first_token() const { return step.begin + chunk * kRouteTokens; }
 
   DELTAPORT_INLINE void load() {
     const MoEArgs& args = step.args;
+    team.each([&](int t) {
+      if (t < kRouteTokens) shared.is_real[t] = step.is_real(chunk * kRouteTokens + t);
+    });
     each_lane([&](int thread, int t, int lane) {
-      const int64_t token = step.begin + chunk * kRouteTokens + t;
-      bool any_nan = false;
+      const int64_t token = first_token() + t;
       DELTAPORT_UNROLL
-      for (int i = 0; i < kMostExperts / kLanes; ++i) {
+      for (int i = 0; i < kLaneExperts; ++i) {
         const int expert = i * kLanes + lane;
-        if (expert >= args.experts) continue;
-        const float logit = stored_at(args.router_logits, token * args.experts + expert);
-        logits[thread][i] = logit;
-        any_nan |= logit != logit;
+        if (expert >= args.experts) break;
+        ranks[thread][i] = rank_of(stored_at(args.router_logits, token * args.experts + expert));
       }
-      shared.any_nan[t][lane] = any_nan;
-      best[thread] = best_below(thread, ~uint64_t{0});
-      shared.best[0][t][lane] = best[thread];
-      float gate = 0;
-      for (int64_t c = lane; args.shared_inner > 0 && c < args.hidden; c += kLanes) {
-        const float x = stored_at(args.x, token * args.hidden + c);
-        gate = fmaf(x, stored_at(args.shared_gate, c), gate);
-      }
-      shared.gate[t][lane] = gate;
+      offer_best(thread);
     });
   }
 
-  // Choice i is the best of all lanes' best; its lane then has another one.
+  // shared_gate . x of all tokens, for which each thread takes some of the inputs: so few tokens are
+  // as quick as many. The last sums are weight_of's.
+  DELTAPORT_INLINE void open_gate() {
+    const MoEArgs& args = step.args;
+    team.each([&](int thread) {
+      float sums[kRouteTokens] = {};
+      for (int64_t c = thread; c < args.hidden; c += Team::threads) {
+        const float gate = stored_at(args.shared_gate, c);
+        DELTAPORT_UNROLL
+        for (int t = 0; t < kRouteTokens; ++t) {
+          if (!shared.is_real[t]) continue;
+          sums[t] = fmaf(stored_at(args.x, (first_token() + t) * args.hidden + c), gate, sums[t]);
+        }
+      }
+      DELTAPORT_UNROLL
+      for (int t = 0; t < kRouteTokens; ++t) shared.gate[t][thread] = sums[t];
+    });
+    each_lane([&](int, int t, int lane) {
+      float sum = 0;
+      for (int i = lane; i < kRouteThreads; i += kLanes) sum += shared.gate[t][i];
+      shared.gate[t][lane] = sum;
+    });
+  }
+
+  // Of equal ones the first.
+  DELTAPORT_INLINE void offer_best(int thread) {
+    uint32_t rank = 0, place = 0;
+    DELTAPORT_UNROLL
+    for (int i = 0; i < kLaneExperts; ++i) {
+      if (i * kLanes >= step.args.experts) break;
+      if (ranks[thread][i] <= rank) continue;
+      rank = ranks[thread][i];
+      place = static_cast<uint32_t>(i);
+    }
+    best[thread] = {rank, place * kLanes + static_cast<uint32_t>(thread % kLanes)};
+    found[thread] = rank;
+  }
+
+  DELTAPORT_INLINE void take_best(int thread) {
+    DELTAPORT_UNROLL
+    for (int i = 0; i < kLaneExperts; ++i) {
+      if (best[thread].expert / kLanes == static_cast<uint32_t>(i)) ranks[thread][i] = 0;
+    }
+  }
+
+  // The best of all lanes' best, of equal ones the lowest; its lane then offers another one.
   DELTAPORT_INLINE void choose() {
     for (int i = 0; i < step.args.top_k; ++i) {
-      each_lane([&](int thread, int t, int lane) {
-        uint64_t winner = 0;
-        DELTAPORT_UNROLL
-        for (int l = 0; l < kLanes; ++l) {
-          const uint64_t key = shared.best[i % 2][t][l];
-          if (key > winner) winner = key;
+      largest_of_warp(team, found);
+      each_lane([&](int thread, int, int) {
+        found[thread] = best[thread].rank == found[thread] ? ~best[thread].expert : 0;
+      });
+      largest_of_warp(team, found);
+      each_lane([&](int thread, int t, int) {
+        if (best[thread].expert == ~found[thread]) {
+          shared.chosen[t][i] = best[thread];
+          take_best(thread);
         }
-        if (best[thread] == winner) best[thread] = best_below(thread, winner);
-        shared.best[(i + 1) % 2][t][lane] = best[thread];
-        if (lane == 0) shared.chosen[t][i] = winner;
+        offer_best(thread);
       });
     }
   }
@@ -118,12 +147,12 @@ struct Route {
     const auto top_k = static_cast<int>(step.args.top_k);
     each_lane([&](int, int t, int lane) {
       if (lane >= top_k) return;
-      const int32_t expert = key_expert(shared.chosen[t][lane]);
+      const RankedExpert own = shared.chosen[t][lane];
+      const float largest = logit_of(shared.chosen[t][0].rank);
       int before = 0;
-      for (int i = 0; i < top_k; ++i) before += key_expert(shared.chosen[t][i]) < expert ? 1 : 0;
-      const float largest = key_logit(shared.chosen[t][0]), own = key_logit(shared.chosen[t][lane]);
-      shared.experts[t][before] = expert;
-      shared.share[t][before] = exp(Vec::all(own - largest)).v;
+      for (int i = 0; i < top_k; ++i) before += shared.chosen[t][i].expert < own.expert ? 1 : 0;
+      shared.experts[t][before] = static_cast<int32_t>(own.expert);
+      shared.share[t][before] = exp(Vec::all(logit_of(own.rank) - largest)).v;
     });
   }
 
@@ -133,22 +162,19 @@ struct Route {
       for (int l = 0; l < kLanes; ++l) sum += shared.gate[t][l];
       return sigmoid(Vec::all(sum)).v;
     }
-    bool any_nan = false;
-    for (int l = 0; l < kLanes; ++l) any_nan |= shared.any_nan[t][l];
     for (int i = 0; i < step.args.top_k; ++i) sum += shared.share[t][i];
-    return any_nan ? nanf("") : shared.share[t][slot] / sum;
+    return shared.share[t][slot] / sum;
   }
 
   DELTAPORT_INLINE void give() {
     team.each([&](int thread) {
       const int t = thread / kLanes, slot = thread % kLanes;
-      const int64_t token = chunk * kRouteTokens + t;
-      if (slot >= step.slots || token >= step.tokens) return;
-      const bool is_real = step.is_real(token), is_shared = slot == step.args.top_k;
-      if (is_real) step.weight[token * step.slots + slot] = weight_of(t, slot);
-      if (is_shared) shared.experts[t][slot] = static_cast<int32_t>(step.args.experts);
-      if (!is_real) shared.experts[t][slot] = -1;
-      step.expert_of[token * step.slots + slot] = shared.experts[t][slot];
+      const int64_t at = (chunk * kRouteTokens + t) * step.slots + slot;
+      if (slot >= step.slots || at >= step.tokens * step.slots) return;
+      if (slot == step.args.top_k) shared.experts[t][slot] = static_cast<int32_t>(step.args.experts);
+      if (!shared.is_real[t]) shared.experts[t][slot] = -1;
+      step.expert_of[at] = shared.experts[t][slot];
+      if (shared.is_real[t]) step.weight[at] = weight_of(t, slot);
     });
   }
 
@@ -173,6 +199,7 @@ struct Route {
 
   DELTAPORT_INLINE void run() {
     load();
+    if (step.args.shared_inner > 0) open_gate();
     choose();
     share();
     give();
