@@ -1,5 +1,5 @@
-// Values of a type that is known when a kernel runs: one kernel for all of them, where a switch that
-// all threads take alike costs next to nothing. And wide reads.
+// Values of a type that is known when a kernel runs: one kernel for all of them, where a switch
+// that all threads take alike costs next to nothing. And wide reads.
 #pragma once
 
 #include "simt/narrow.h"

@@ -1,4 +1,4 @@
-"""Mixtures whose experts are codes. On GPUs activations are not rounded: the oracle is the floats'."""
+"""Mixtures whose experts are codes. Activations are not rounded: the oracle is that of floats."""
 
 from __future__ import annotations
 

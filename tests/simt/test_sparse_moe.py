@@ -1,4 +1,4 @@
-"""Mixtures whose experts are stored as floats; :mod:`tests.simt.test_quantized_moe` has the others."""
+"""Mixtures whose experts are stored as floats; ``test_quantized_moe`` has the others."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 // A sparse mixture of experts on a GPU: what its stages share. The maths is that of SparseMoE,
 // SharedExpertMoE and their quantized kin, but that activations are never rounded to int8.
 //
-// A block of tokens goes through five stages, each a kernel: tokens are routed (simt_route.h), pairs
-// of a token and an expert are grouped by expert (simt_group.h), inner activations and outputs of
-// pairs are computed (simt_products.h) and summed up by token (simt_combine.h). Nothing depends on
-// which thread comes first, and a token's sums have the same order whoever else is in the batch.
+// A step of tokens goes through five stages, each a kernel: tokens are routed (simt_route.h),
+// pairs of a token and an expert are grouped by expert (simt_group.h), inner activations and
+// outputs of pairs are computed (simt_products.h) and summed up by token (simt_combine.h). Nothing
+// depends on which thread comes first, and a token's sums have the same order whoever else is in
+// the batch.
 #pragma once
 
 #include "simd/math.h"
@@ -14,11 +15,11 @@
 namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kMostExperts = 1024, kMostTopK = 16;
-constexpr int kRouteTokens = 16;        // of a block of threads: those of a mask
-constexpr int64_t kMoEStepTokens = 1024;  // of a block: bounds the memory for a long prompt
+constexpr int kRouteTokens = 16;          // of a block of threads: those of a mask
+constexpr int64_t kMoEStepTokens = 1024;  // of a step: bounds the memory for a long prompt
 
-// As SparseMoEArgs and QuantizedMoEArgs, with activations and weights of any type. Where there is no
-// shared expert shared_inner is 0.
+// As SparseMoEArgs and QuantizedMoEArgs, with activations and weights of any type. Where there is
+// no shared expert shared_inner is 0.
 struct MoEArgs {
   int64_t rows, tokens, hidden, experts, inner, top_k, shared_inner;
   Weights x;              // [rows, tokens, hidden]
@@ -38,8 +39,8 @@ struct WorkTile {
 // Pairs of a work tile: few where weights are read for hardly more than one, as in decode.
 constexpr int kFewPairs = 4, kManyPairs = 16;
 
-// Tokens [begin, begin + tokens) of all, padding included, and their memory. The shared expert counts
-// as expert number `experts` and has the last of a token's `slots`; without one it has no pairs.
+// Tokens [begin, begin + tokens) of all, padding included, and their memory. The shared expert
+// counts as expert number `experts` and has the last of a token's `slots`.
 struct MoEStep {
   MoEArgs args;
   int64_t begin, tokens, slots;
@@ -70,8 +71,7 @@ struct MoEStep {
   }
   // What there may be at most: every expert's last tile may have a single pair.
   int64_t most_tiles() const {
-    const int64_t pairs = tokens * slots, used = pairs < args.experts + 1 ? pairs : args.experts + 1;
-    const int64_t tiles = pairs / tile_pairs + used;
+    const int64_t pairs = tokens * slots, tiles = pairs / tile_pairs + args.experts + 1;
     return tiles < pairs ? tiles : pairs;
   }
 };
@@ -113,7 +113,8 @@ inline MoEStep moe_step(const MoEArgs& args, int64_t begin, int64_t tokens, MoEM
 
 inline bool moe_is_supported(const MoEArgs& args) {
   return args.top_k >= 1 && args.top_k <= kMostTopK && args.top_k <= args.experts &&
-         args.experts <= kMostExperts;
+         args.experts <= kMostExperts && args.gate_up.is_aligned() && args.down.is_aligned() &&
+         args.shared_gate_up.is_aligned() && args.shared_down.is_aligned();
 }
 
 }  // namespace deltaport::DELTAPORT_ISA

@@ -1,6 +1,6 @@
 // The experts' products: a block of threads takes the pairs of a work tile and 64 rows of their
-// expert's weights, 16 a warp. What a warp reads of its rows, in reads of 16 bytes a lane, all pairs
-// use, so in decode a chosen expert is read once, and with many tokens once for up to 16.
+// expert's weights, 16 a warp. What a warp reads of its rows, 16 bytes a lane at a time, all pairs
+// use: in decode a chosen expert is read once, and with many tokens once for up to 16 of them.
 //
 // Inner activations stay fp32: they are few beside the weights, and rounding them again would cost
 // precision. Every sum goes over a lane's inputs in ascending order and then over lanes, whatever

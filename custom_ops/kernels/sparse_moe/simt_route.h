@@ -79,8 +79,8 @@ struct Route {
     });
   }
 
-  // shared_gate . x of all tokens, for which each thread takes some of the inputs: so few tokens are
-  // as quick as many. The last sums are weight_of's.
+  // shared_gate . x of all tokens, of which each thread takes some of the inputs: so a token alone
+  // does not wait for one warp. The last sums are weight_of's.
   DELTAPORT_INLINE void open_gate() {
     const MoEArgs& args = step.args;
     team.each([&](int thread) {
@@ -171,9 +171,10 @@ struct Route {
       const int t = thread / kLanes, slot = thread % kLanes;
       const int64_t at = (chunk * kRouteTokens + t) * step.slots + slot;
       if (slot >= step.slots || at >= step.tokens * step.slots) return;
-      if (slot == step.args.top_k) shared.experts[t][slot] = static_cast<int32_t>(step.args.experts);
-      if (!shared.is_real[t]) shared.experts[t][slot] = -1;
-      step.expert_of[at] = shared.experts[t][slot];
+      int32_t& expert = shared.experts[t][slot];
+      if (slot == step.args.top_k) expert = static_cast<int32_t>(step.args.experts);
+      if (!shared.is_real[t]) expert = -1;
+      step.expert_of[at] = expert;
       if (shared.is_real[t]) step.weight[at] = weight_of(t, slot);
     });
   }

@@ -1,7 +1,7 @@
-// The stages of a mixture in their order, and how many blocks of threads each has: for GPUs, where a
-// stage is a kernel, as for the host.
+// The stages of a mixture in their order, and how many blocks of threads each has: for GPUs, where
+// a stage is a kernel, as for the host.
 //
-// A stage has `threads`, a Shared, and run(team, step, shared, x, y), where x and y number its block.
+// A stage has `threads`, a Shared, and run(team, step, shared, x, y), where x and y number a block.
 #pragma once
 
 #include "kernels/sparse_moe/simt_combine.h"
@@ -80,9 +80,9 @@ template <class Launch>
 void each_moe_stage(const MoEArgs& args, void* workspace, const Launch& launch) {
   const int64_t all = args.rows * args.tokens;
   for (int64_t begin = 0; begin < all; begin += kMoEStepTokens) {
-    const int64_t rest = all - begin;
+    const int64_t tokens = all - begin < kMoEStepTokens ? all - begin : kMoEStepTokens;
     MoEMemory memory{static_cast<char*>(workspace)};
-    each_stage(moe_step(args, begin, rest < kMoEStepTokens ? rest : kMoEStepTokens, &memory), launch);
+    each_stage(moe_step(args, begin, tokens, &memory), launch);
   }
 }
 
