@@ -124,6 +124,15 @@ def test_extreme_logits(kernels: ctypes.CDLL) -> None:
     check(kernels, case, 3)
 
 
+def test_experts_are_summed_up_in_ascending_order(kernels: ctypes.CDLL) -> None:
+    # In another order than these the third one, whose weight is the largest, would be rounded away.
+    case = make_case(19, T=1, experts=3, dims=(1, 1))
+    case["router_logits"][0, 0] = [1.0, 1.0, 2.0]
+    case["gate_up"][:] = 1.0
+    case["down"][:, 0, 0] = [2.0**40, -(2.0**40), 1.0]
+    check(kernels, case, 3)
+
+
 @pytest.mark.parametrize("bad", [np.nan, -np.nan])
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_logits_that_are_no_numbers(kernels: ctypes.CDLL, count: int, bad: float) -> None:
