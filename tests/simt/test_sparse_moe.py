@@ -125,10 +125,11 @@ def test_extreme_logits(kernels: ctypes.CDLL) -> None:
 
 
 def test_experts_are_summed_up_in_ascending_order(kernels: ctypes.CDLL) -> None:
-    # In another order than these the third one, whose weight is the largest, would be rounded away.
+    # In another order the third one, whose weight is the largest, would be rounded away.
     case = make_case(19, T=1, experts=3, dims=(1, 1))
     case["router_logits"][0, 0] = [1.0, 1.0, 2.0]
-    case["gate_up"][:] = 1.0
+    case["x"][:] = 1.0
+    case["gate_up"][:, :, 0] = [128.0, 1.0]  # silu(128) is 128: these outputs are powers of two
     case["down"][:, 0, 0] = [2.0**40, -(2.0**40), 1.0]
     check(kernels, case, 3)
 
