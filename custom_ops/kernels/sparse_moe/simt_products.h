@@ -7,6 +7,8 @@
 // number of pairs there is.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/sparse_moe/simt_moe.h"
 
 namespace deltaport::DELTAPORT_ISA {
@@ -87,7 +89,7 @@ struct ExpertProduct {
     return {static_cast<const char*>(step.args.x.data) + first * bytes, step.args.x.type};
   }
 
-  DELTAPORT_INLINE void add_step(int thread, int at, const LaneWeights& weights) {
+  DELTAPORT_INLINE void add_step(int thread, int at, const LaneWeights& held) {
     const int input = (at * kStepInputs + lane_input(thread % kLanes)) / 4;
     DELTAPORT_UNROLL
     for (int p = 0; p < pairs; ++p) {
@@ -98,7 +100,7 @@ struct ExpertProduct {
         DELTAPORT_UNROLL
         for (int i = 0; i < kLaneInputs; ++i) {
           float& sum = sums[thread][p][r];
-          sum = fmaf(weights.w[r][i], x[i / 4].v[i % 4], sum);
+          sum = fmaf(held.w[r][i], x[i / 4].v[i % 4], sum);
         }
       }
     }
@@ -123,9 +125,9 @@ struct ExpertProduct {
           DELTAPORT_UNROLL
           for (int i = 0; i < Reader::ahead; ++i) {
             if (s + i >= steps) break;
-            LaneWeights weights;
-            Reader::widen(raw[i], &weights);
-            add_step(thread, s + i, weights);
+            LaneWeights held;
+            Reader::widen(raw[i], &held);
+            add_step(thread, s + i, held);
           }
         }
       });
