@@ -3,6 +3,7 @@
 #define DELTAPORT_SIMT
 #include "kernels/causal_conv1d/simt_conv.h"
 #include "kernels/gated_delta_rule/simt_steps.h"
+#include "kernels/sparse_moe/simt_stages.h"
 
 namespace deltaport::simt_on_host {
 
@@ -33,6 +34,19 @@ bool run_convolution(const ConvArgs<Element>& args) {
   });
 }
 
+template <bool backwards>
+void run_mixture(const MoEArgs& args, void* workspace) {
+  each_moe_stage(args, workspace, []<class Stage>(const MoEStep& step, int64_t x, int64_t y) {
+    const HostTeam<Stage::threads, backwards> team;
+    for (int64_t turn = 0; turn < x * y; ++turn) {
+      const int64_t block = backwards ? x * y - 1 - turn : turn;
+      typename Stage::Shared shared;
+      memset(&shared, 0xFF, sizeof shared);  // NaN in what nobody wrote
+      Stage::run(team, step, shared, block % x, block / x);
+    }
+  });
+}
+
 }  // namespace deltaport::simt_on_host
 
 using namespace deltaport;
@@ -47,6 +61,13 @@ void gated_delta_steps_float16(const DeltaStepsArgs<Float16>* args) { run_delta_
 bool causal_conv1d_float32(const ConvArgs<float>* args) { return run_convolution(*args); }
 bool causal_conv1d_bfloat16(const ConvArgs<BFloat16>* args) { return run_convolution(*args); }
 bool causal_conv1d_float16(const ConvArgs<Float16>* args) { return run_convolution(*args); }
+
+int64_t sparse_moe_workspace(const MoEArgs* args) { return moe_workspace_bytes(*args); }
+bool sparse_moe(const MoEArgs* args, void* workspace, bool backwards) {
+  if (!moe_is_supported(*args)) return false;
+  backwards ? run_mixture<true>(*args, workspace) : run_mixture<false>(*args, workspace);
+  return true;
+}
 
 void narrow_bfloat16(const float* x, BFloat16* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) narrow(x[i], to + i);

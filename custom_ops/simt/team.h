@@ -14,14 +14,15 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
-template <int count>
+// What depends on the turns that threads take in a phase shows where they are taken backwards.
+template <int count, bool backwards = false>
 struct HostTeam {
   static constexpr int threads = count;
   static constexpr int here = count;  // threads whose PerThread is in this memory
 
   template <class Body>
   void each(const Body& body) const {
-    for (int thread = 0; thread < threads; ++thread) body(thread);
+    for (int turn = 0; turn < threads; ++turn) body(backwards ? threads - 1 - turn : turn);
   }
 };
 
@@ -47,6 +48,24 @@ struct PerThread {
     return values[Team::here == 1 ? 0 : thread];
   }
 };
+
+constexpr int kLanes = 32;  // threads of a warp
+
+// To every thread of a warp the largest of the warp's values. All threads of the team call this.
+template <class Team>
+DELTAPORT_INLINE void largest_of_warp(const Team&, PerThread<uint32_t, Team>& values) {
+#if defined(__CUDA_ARCH__)
+  values[0] = __reduce_max_sync(0xFFFFFFFF, values[0]);
+#else
+  for (int first = 0; first + kLanes <= Team::here; first += kLanes) {
+    uint32_t largest = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      if (values[first + lane] > largest) largest = values[first + lane];
+    }
+    for (int lane = 0; lane < kLanes; ++lane) values[first + lane] = largest;
+  }
+#endif
+}
 
 // The sums of `count` runs of kSummed values in shared memory, into the first of each. Always in the
 // same order, by halves.
