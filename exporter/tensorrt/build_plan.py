@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,9 @@ from deltaport.exporter.tensorrt.tensorrt_library import (
 )
 from deltaport.state_layout import CAPACITY, StateLayout
 
-__all__ = ["BuiltPlan", "build_plan"]
+__all__ = ["build_plan", "builder_config"]
 
 _DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
-
-
-@dataclass(frozen=True)
-class BuiltPlan:
-    """A serialized plan, and how many layers it was made of."""
-
-    data: memoryview
-    layers: int
 
 
 def build_plan(
@@ -42,7 +33,7 @@ def build_plan(
     capacity: int,
     options: PlanOptions,
     stage: Callable[[str], None] = lambda _: None,
-) -> BuiltPlan:
+) -> memoryview:
     """Build ``decoder``, a graph with its weights beside it, for steps of the sizes in ``options``.
 
     Raises ``InputError`` for a GPU that cannot be built for, ``EngineError`` with what TensorRT
@@ -50,9 +41,7 @@ def build_plan(
     network is another than ``layout`` says: it would compute something else without a word.
     """
     trt = tensorrt.module
-    logger = collecting_logger(trt)
-    builder = trt.Builder(logger)
-    config = _config(tensorrt, builder, options.gpu)
+    logger, builder, config = builder_config(tensorrt, options.gpu)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     stage("parsing the graph for TensorRT")
@@ -70,16 +59,24 @@ def build_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{decoder.name}: {tensorrt.flavour} does not build it: {_last(logger)}")
-    return BuiltPlan(memoryview(plan), network.num_layers)
+    return memoryview(plan)
 
 
-def _config(tensorrt: TensorRt, builder: Any, gpu: str | None) -> Any:
-    trt, config = tensorrt.module, builder.create_builder_config()
+def builder_config(tensorrt: TensorRt, gpu: str | None) -> tuple[Any, Any, Any]:
+    """A logger, a builder that tells it what happens, and how to build for ``gpu``.
+
+    Raises ``InputError`` for one that cannot be built for, and where there is none by that name.
+    """
+    if gpu is None:
+        require_driver(tensorrt, driver_version())
+    trt = tensorrt.module
+    logger = collecting_logger(trt)
+    builder = trt.Builder(logger)
+    config = builder.create_builder_config()
     # The gated delta rule is float32, and products rounded to TF32 would spoil its triangular solve.
     config.clear_flag(trt.BuilderFlag.TF32)
     if gpu is None:
-        require_driver(tensorrt, driver_version())
-        return config
+        return logger, builder, config
     if not tensorrt.builds_for_others:
         raise InputError(
             f"--gpu {gpu}: {tensorrt.flavour} builds for the GPU it runs on alone; leave the option "
@@ -93,7 +90,7 @@ def _config(tensorrt: TensorRt, builder: Any, gpu: str | None) -> Any:
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(known[gpu], 0)
-    return config
+    return logger, builder, config
 
 
 def _with_capacity(decoder: Path, capacity: int) -> bytes:
