@@ -7,13 +7,13 @@
 namespace deltaport::simt_on_host {
 
 template <class Element>
-void run_delta_steps(const DeltaStepsArgs<Element>& args) {
+void run_delta_steps(const DeltaRuleArgs<Element>& args) {
   using Team = HostTeam<kStepThreads>;
   const Team team;
   for (int64_t row = 0; row < args.rows; ++row) {
     for (int64_t head = 0; head < args.value_heads; ++head) {
       DeltaStepsShared shared;
-      DeltaSteps<Element, Team>{team, args, shared, row, head}.run();
+      DeltaSteps<Element, Team>{team, args, {args, row, head}, shared}.run();
     }
   }
 }
@@ -40,9 +40,9 @@ using namespace deltaport::simt_on_host;
 
 extern "C" {
 
-void gated_delta_steps_float32(const DeltaStepsArgs<float>* args) { run_delta_steps(*args); }
-void gated_delta_steps_bfloat16(const DeltaStepsArgs<BFloat16>* args) { run_delta_steps(*args); }
-void gated_delta_steps_float16(const DeltaStepsArgs<Float16>* args) { run_delta_steps(*args); }
+void gated_delta_steps_float32(const DeltaRuleArgs<float>* args) { run_delta_steps(*args); }
+void gated_delta_steps_bfloat16(const DeltaRuleArgs<BFloat16>* args) { run_delta_steps(*args); }
+void gated_delta_steps_float16(const DeltaRuleArgs<Float16>* args) { run_delta_steps(*args); }
 
 bool causal_conv1d_float32(const ConvArgs<float>* args) { return run_convolution(*args); }
 bool causal_conv1d_bfloat16(const ConvArgs<BFloat16>* args) { return run_convolution(*args); }

@@ -6,16 +6,16 @@
 namespace deltaport::cuda {
 
 template <class Element>
-__global__ void __launch_bounds__(kStepThreads) delta_steps(DeltaStepsArgs<Element> args) {
+__global__ void __launch_bounds__(kStepThreads) delta_steps(DeltaRuleArgs<Element> args) {
   __shared__ DeltaStepsShared shared;
   using Team = DeviceTeam<kStepThreads>;
   const Team team;
-  DeltaSteps<Element, Team>{team, args, shared, blockIdx.y, blockIdx.x}.run();
+  DeltaSteps<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
 }
 
 // Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.
 template <class Element>
-cudaError_t run_delta_steps(const DeltaStepsArgs<Element>& args, cudaStream_t stream) {
+cudaError_t run_delta_steps(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
   if (args.key_dim > kMostKeyDim || args.value_dim > kMostValueDim) return cudaErrorInvalidValue;
   if (args.rows == 0) return cudaSuccess;
   const dim3 blocks(static_cast<unsigned>(args.value_heads), static_cast<unsigned>(args.rows));
@@ -23,8 +23,8 @@ cudaError_t run_delta_steps(const DeltaStepsArgs<Element>& args, cudaStream_t st
   return cudaGetLastError();
 }
 
-template cudaError_t run_delta_steps(const DeltaStepsArgs<float>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaStepsArgs<BFloat16>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaStepsArgs<Float16>&, cudaStream_t);
+template cudaError_t run_delta_steps(const DeltaRuleArgs<float>&, cudaStream_t);
+template cudaError_t run_delta_steps(const DeltaRuleArgs<BFloat16>&, cudaStream_t);
+template cudaError_t run_delta_steps(const DeltaRuleArgs<Float16>&, cudaStream_t);
 
 }  // namespace deltaport::cuda
