@@ -8,20 +8,40 @@
 // What a thread keeps from one phase to the next lies in a PerThread, what all threads see in shared
 // memory, a struct that the caller provides. On a GPU a phase is the body and a barrier, and PerThread
 // is the thread's own registers. On the host the threads take turns.
+//
+// What only whole warps can do, products of tiles (simt/tile.h), is done in phases of
+//
+//     team.each_warp([&](int warp) { ... });
+//
+// whose body all 32 lanes of a warp run together on a GPU, and the host once for the warp. So it may
+// hold tiles, but no variable that differs from lane to lane; PerWarp keeps tiles between phases.
 #pragma once
 
 #include "simd/vec.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
+constexpr int kLanes = 32;  // of a warp
+
 template <int count>
 struct HostTeam {
   static constexpr int threads = count;
   static constexpr int here = count;  // threads whose PerThread is in this memory
+  static constexpr int warps_here = count / kLanes;
+  static constexpr int lanes_here = kLanes;  // lanes of a warp whose part of a tile is
 
   template <class Body>
   void each(const Body& body) const {
     for (int thread = 0; thread < threads; ++thread) body(thread);
+  }
+  template <class Body>
+  void each_warp(const Body& body) const {
+    for (int warp = 0; warp < warps_here; ++warp) body(warp);
+  }
+  // body(lane, where its part lies) within a phase of warps.
+  template <class Body>
+  static void each_lane(const Body& body) {
+    for (int lane = 0; lane < kLanes; ++lane) body(lane, lane);
   }
 };
 
@@ -30,11 +50,22 @@ template <int count>
 struct DeviceTeam {
   static constexpr int threads = count;
   static constexpr int here = 1;
+  static constexpr int warps_here = 1;
+  static constexpr int lanes_here = 1;
 
   template <class Body>
   __device__ void each(const Body& body) const {
     body(static_cast<int>(threadIdx.x));
     __syncthreads();
+  }
+  template <class Body>
+  __device__ void each_warp(const Body& body) const {
+    body(static_cast<int>(threadIdx.x) / kLanes);
+    __syncthreads();
+  }
+  template <class Body>
+  static __device__ void each_lane(const Body& body) {
+    body(static_cast<int>(threadIdx.x) % kLanes, 0);
   }
 };
 #endif
@@ -45,6 +76,15 @@ struct PerThread {
 
   DELTAPORT_INLINE Value& operator[](int thread) {
     return values[Team::here == 1 ? 0 : thread];
+  }
+};
+
+template <class Value, class Team>
+struct PerWarp {
+  Value values[Team::warps_here];
+
+  DELTAPORT_INLINE Value& operator[](int warp) {
+    return values[Team::warps_here == 1 ? 0 : warp];
   }
 };
 

@@ -1,6 +1,7 @@
 // A block of threads for every value head of every row.
 #define DELTAPORT_ISA cuda
 #define DELTAPORT_SIMT
+#include "kernels/gated_delta_rule/simt_chunks.h"
 #include "kernels/gated_delta_rule/simt_steps.h"
 
 namespace deltaport::cuda {
@@ -13,18 +14,34 @@ __global__ void __launch_bounds__(kStepThreads) delta_steps(DeltaRuleArgs<Elemen
   DeltaSteps<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
 }
 
+template <class Element>
+__global__ void __launch_bounds__(kChunkThreads) delta_chunks(DeltaRuleArgs<Element> args) {
+  __shared__ DeltaChunkShared shared;
+  using Team = DeviceTeam<kChunkThreads>;
+  const Team team;
+  DeltaChunks<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
+}
+
+// More tokens than these are taken in chunks. Where the two are equally fast is not measured: a chunk
+// of one tile of tokens has about the phases that two tokens one by one have.
+constexpr int64_t kFewTokens = kTileTokens;
+
 // Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.
 template <class Element>
-cudaError_t run_delta_steps(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
+cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
   if (args.key_dim > kMostKeyDim || args.value_dim > kMostValueDim) return cudaErrorInvalidValue;
   if (args.rows == 0) return cudaSuccess;
   const dim3 blocks(static_cast<unsigned>(args.value_heads), static_cast<unsigned>(args.rows));
-  delta_steps<<<blocks, kStepThreads, 0, stream>>>(args);
+  if (args.tokens <= kFewTokens) {
+    delta_steps<<<blocks, kStepThreads, 0, stream>>>(args);
+  } else {
+    delta_chunks<<<blocks, kChunkThreads, 0, stream>>>(args);
+  }
   return cudaGetLastError();
 }
 
-template cudaError_t run_delta_steps(const DeltaRuleArgs<float>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaRuleArgs<BFloat16>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaRuleArgs<Float16>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<float>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<BFloat16>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<Float16>&, cudaStream_t);
 
 }  // namespace deltaport::cuda
