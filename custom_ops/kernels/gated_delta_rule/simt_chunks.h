@@ -25,6 +25,9 @@ constexpr int kWarpColumns = 16;
 constexpr int kChunkThreads = kMostValueDim / kWarpColumns * kLanes;
 constexpr int kTokenThreads = kChunkThreads / kChunk;  // that share a token
 
+// Its exponential is 0; what is less, even infinite, may be taken for it, so that sums are finite.
+constexpr float kLogOfNothing = -128.0f;
+
 // A row's length is 8 floats more than a multiple of 32 banks, so that the 8 rows and 4 pairs of
 // columns that a warp reads at once are in different ones.
 struct DeltaChunkShared {
@@ -88,7 +91,8 @@ struct DeltaChunks {
       shared.squares[0][token][part] = squares[0];
       shared.squares[1][token][part] = squares[1];
       if (thread < kChunk) {
-        shared.log_decay[thread] = thread < n ? head.log_decay(t + thread) : 0.0f;
+        const Vec log_decay = Vec::all(thread < n ? head.log_decay(t + thread) : 0.0f);
+        shared.log_decay[thread] = max(Vec::all(kLogOfNothing), log_decay).v;
         shared.beta[thread] = thread < n ? head.beta(t + thread) : 0.0f;
       }
     });
@@ -113,11 +117,17 @@ struct DeltaChunks {
   }
 
   // The decay by tokens [first, last): the exponential of their own sum of log decays. A product of
-  // decays would round once a token, a difference of running sums cancel.
+  // decays would round once a token, a difference of running sums cancel. What rounding takes from the
+  // sum is summed as well (Knuth's TwoSum): of a large sum it would be many units of the exponential.
   DELTAPORT_INLINE float decay(int first, int last) const {
-    float sum = 0;
-    for (int i = first; i < last; ++i) sum += shared.log_decay[i];
-    return exp(Vec::all(sum)).v;
+    float sum = 0, lost = 0;
+    for (int i = first; i < last; ++i) {
+      const float term = shared.log_decay[i], next = sum + term, added = next - sum;
+      lost += (sum - (next - added)) + (term - added);
+      sum = next;
+    }
+    const float rounded = exp(Vec::all(sum)).v;
+    return fmaf(rounded, lost, rounded);
   }
   DELTAPORT_INLINE void load_decays(int thread, int n) {
     for (int at = thread; at < kChunk * kChunk; at += Team::threads) {
