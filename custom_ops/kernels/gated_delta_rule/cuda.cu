@@ -16,7 +16,8 @@ __global__ void __launch_bounds__(kStepThreads) delta_steps(DeltaRuleArgs<Elemen
 
 template <class Element>
 __global__ void __launch_bounds__(kChunkThreads) delta_chunks(DeltaRuleArgs<Element> args) {
-  __shared__ DeltaChunkShared shared;
+  extern __shared__ float4 memory[];
+  auto& shared = reinterpret_cast<DeltaChunkShared&>(memory);
   using Team = DeviceTeam<kChunkThreads>;
   const Team team;
   DeltaChunks<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
@@ -34,9 +35,13 @@ cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stre
   const dim3 blocks(static_cast<unsigned>(args.value_heads), static_cast<unsigned>(args.rows));
   if (args.tokens <= kFewTokens) {
     delta_steps<<<blocks, kStepThreads, 0, stream>>>(args);
-  } else {
-    delta_chunks<<<blocks, kChunkThreads, 0, stream>>>(args);
+    return cudaGetLastError();
   }
+  constexpr int kMemory = sizeof(DeltaChunkShared);  // more than a block has without asking
+  constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
+  const cudaError_t asked = cudaFuncSetAttribute(delta_chunks<Element>, kAttribute, kMemory);
+  if (asked != cudaSuccess) return asked;
+  delta_chunks<<<blocks, kChunkThreads, kMemory, stream>>>(args);
   return cudaGetLastError();
 }
 

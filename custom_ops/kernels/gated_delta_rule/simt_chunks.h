@@ -29,17 +29,17 @@ constexpr int kTokenThreads = kChunkThreads / kChunk;  // that share a token
 constexpr float kLogOfNothing = -128.0f;
 
 // A row's length is 8 floats more than a multiple of 32 banks, so that the 8 rows and 4 pairs of
-// columns that a warp reads at once are in different ones.
+// columns that a warp reads at once are in different ones; of v it reads 8 columns of every other row.
 struct DeltaChunkShared {
-  alignas(16) float q[kChunk][kMostKeyDim + 8];  // then the read-out, [token][column]
-  alignas(16) float k[kChunk][kMostKeyDim + 8];
+  alignas(16) float q[kChunk][kMostKeyDim + 8], k[kChunk][kMostKeyDim + 8];
+  alignas(16) float v[kChunk][kMostValueDim + 4];  // then the read-out
   alignas(16) float solve[kChunk][kChunk + 8];    // -beta[i] D[i,j] (k[i].k[j]), 0 unless j < i
   alignas(16) float read[kChunk][kChunk + 8];     // D[i,j], then D[i,j] (q[i].k[j]), 0 unless j <= i
   alignas(16) float inverse[kChunk][kTileTokens];  // of the blocks on the diagonal
   float squares[2][kChunk][kTokenThreads];        // parts of the sums of q^2 and k^2; of o^2
   float log_decay[kChunk], beta[kChunk], gamma[kChunk], tail[kChunk];
 };
-static_assert(sizeof(DeltaChunkShared) <= 48 * 1024);  // what a block may have without asking
+static_assert(sizeof(DeltaChunkShared) <= 99 * 1024);  // what a block may have on any of the GPUs
 
 // One value head of one row.
 template <class Element, class Team>
@@ -51,7 +51,6 @@ struct DeltaChunks {
   const DeltaRuleHead<Element> head;
   DeltaChunkShared& shared;
   PerWarp<Sum[kKeyTiles], Team> state = {};  // [column, key]
-  PerWarp<Sum[kTokenTiles], Team> out = {};  // [column, token]
 
   // Tiles beyond a head's size are left out.
   DELTAPORT_INLINE bool has_keys(int tile) const { return tile * kTileKeys < args.key_dim; }
@@ -71,22 +70,28 @@ struct DeltaChunks {
     });
   }
 
-  // Unit vectors q, scaled, and k of tokens [t, t + n), then zeros; and their gates.
+  // Unit vectors q, scaled, and k of tokens [t, t + n), and v, then zeros; and their gates.
   DELTAPORT_INLINE void load_tokens(int64_t t, int n) {
     constexpr int kOwn = kMostKeyDim / kTokenThreads;
     PerThread<float[2][kOwn], Team> own;
     team.each([&](int thread) {
       const int token = thread / kTokenThreads, part = thread % kTokenThreads;
+      const bool is_token = token < n;
+      const Element *q = head.q(is_token ? t + token : t), *k = head.k(is_token ? t + token : t);
+      float(&mine)[2][kOwn] = own[thread];
       float squares[2] = {};
       DELTAPORT_UNROLL
       for (int i = 0; i < kOwn; ++i) {
         const int c = i * kTokenThreads + part;
-        const bool is_real = token < n && c < args.key_dim;
-        float(&mine)[2][kOwn] = own[thread];
-        mine[0][i] = is_real ? as_float(head.q(t + token)[c]) : 0.0f;
-        mine[1][i] = is_real ? as_float(head.k(t + token)[c]) : 0.0f;
+        const bool is_real = is_token && c < args.key_dim;
+        mine[0][i] = is_real ? as_float(q[c]) : 0.0f;
+        mine[1][i] = is_real ? as_float(k[c]) : 0.0f;
         squares[0] = fmaf(mine[0][i], mine[0][i], squares[0]);
         squares[1] = fmaf(mine[1][i], mine[1][i], squares[1]);
+      }
+      const Element* v = head.v(is_token ? t + token : t);
+      for (int c = part; c < kMostValueDim; c += kTokenThreads) {
+        shared.v[token][c] = is_token && c < args.value_dim ? as_float(v[c]) : 0.0f;
       }
       shared.squares[0][token][part] = squares[0];
       shared.squares[1][token][part] = squares[1];
@@ -98,8 +103,9 @@ struct DeltaChunks {
     });
     team.each([&](int thread) {
       const int token = thread / kTokenThreads, part = thread % kTokenThreads;
-      const float q_scale = head.q_scale(sum_of_squares(0, token));
-      const float k_scale = head.k_scale(sum_of_squares(1, token));
+      const bool is_token = token < n;  // without an eps the scale of zeros would be infinite
+      const float q_scale = is_token ? head.q_scale(sum_of_squares(0, token)) : 0.0f;
+      const float k_scale = is_token ? head.k_scale(sum_of_squares(1, token)) : 0.0f;
       DELTAPORT_UNROLL
       for (int i = 0; i < kOwn; ++i) {
         const int c = i * kTokenThreads + part;
@@ -182,39 +188,49 @@ struct DeltaChunks {
   }
 
   // k^T S and q^T S, turned.
-  DELTAPORT_INLINE void multiply_state(int warp, int n, Sum (&by_key)[kTokenTiles]) {
+  DELTAPORT_INLINE void multiply_state(int warp, Sum (&by_key)[kTokenTiles],
+                                       Sum (&by_query)[kTokenTiles]) {
     DELTAPORT_UNROLL
     for (int c = 0; c < kKeyTiles; ++c) {
       if (!has_keys(c)) continue;
       const auto s = left_factor(state[warp][c]);
       DELTAPORT_UNROLL
       for (int t = 0; t < kTokenTiles; ++t) {
-        if (t * kTileTokens >= n) continue;
         const auto part_of = [&](const auto& rows) {
           return right_factor<Team>([&](int key, int token) {
             return rows[t * kTileTokens + token][c * kTileKeys + key];
           });
         };
         add_product(by_key[t], s, part_of(shared.k));
-        add_product(out[warp][t], s, part_of(shared.q));
+        add_product(by_query[t], s, part_of(shared.q));
       }
     }
   }
 
-  // Tokens [8 t, 8 t + 8) of u from k^T S, given u of the tiles before.
-  DELTAPORT_INLINE Sum solve(int warp, int64_t first, int n, int t, Sum& rest,
-                             const LeftFactor<Team> (&u)[kTokenTiles]) {
-    rest.each([&](int i, int j, float& x) {
-      const int column = warp * kWarpColumns + i, token = t * kTileTokens + j;
-      const bool is_real = column < args.value_dim && token < n;
-      const float v = is_real ? as_float(head.v(first + token)[column]) : 0.0f;
+  // k^T S of the tokens of tile t becomes u, with u of the tiles before.
+  DELTAPORT_INLINE void solve(int warp, int t, const LeftFactor<Team> (&before)[kTokenTiles],
+                              Sum& u) {
+    u.each([&](int i, int j, float& x) {
+      const int token = t * kTileTokens + j;
+      const float v = shared.v[token][warp * kWarpColumns + i];
       x = shared.beta[token] * fmaf(-shared.gamma[token], x, v);
     });
     DELTAPORT_UNROLL
-    for (int s = 0; s < t; ++s) add_product(rest, u[s], tile_of(shared.solve, t, s));
-    Sum solved = {};
-    add_product(solved, left_factor(rest), tile_of(shared.inverse, t, 0));
-    return solved;
+    for (int s = 0; s < t; ++s) add_product(u, before[s], tile_of(shared.solve, t, s));
+    const auto rest = left_factor(u);
+    u = {};
+    add_product(u, rest, tile_of(shared.inverse, t, 0));
+  }
+
+  // q^T S of the tokens of tile t becomes their read-out, which takes the place of v.
+  DELTAPORT_INLINE void read_out(int warp, int t, const LeftFactor<Team> (&u)[kTokenTiles],
+                                 Sum& out) {
+    out.each([&](int, int j, float& x) { x *= shared.gamma[t * kTileTokens + j]; });
+    DELTAPORT_UNROLL
+    for (int s = 0; s <= t; ++s) add_product(out, u[s], tile_of(shared.read, t, s));
+    out.each([&](int i, int j, float& x) {
+      shared.v[t * kTileTokens + j][warp * kWarpColumns + i] = x;
+    });
   }
 
   // Tile (t, s) of a matrix [token, earlier token], turned.
@@ -225,8 +241,8 @@ struct DeltaChunks {
     });
   }
 
-  DELTAPORT_INLINE void update_state(int warp, int n, const LeftFactor<Team> (&u)[kTokenTiles]) {
-    const float whole = shared.gamma[n - 1];
+  DELTAPORT_INLINE void update_state(int warp, float whole,
+                                     const LeftFactor<Team> (&u)[kTokenTiles]) {
     DELTAPORT_UNROLL
     for (int c = 0; c < kKeyTiles; ++c) {
       if (!has_keys(c)) continue;
@@ -234,7 +250,6 @@ struct DeltaChunks {
       Sum sum = {};
       DELTAPORT_UNROLL
       for (int t = 0; t < kTokenTiles; ++t) {
-        if (t * kTileTokens >= n) continue;
         add_product(sum, u[t], right_factor<Team>([&](int token, int key) {
           return shared.k[t * kTileTokens + token][c * kTileKeys + key];
         }));
@@ -244,39 +259,26 @@ struct DeltaChunks {
   }
 
   // All that touches the state, of one warp's columns.
-  DELTAPORT_INLINE void run_columns(int warp, int64_t first, int n) {
-    Sum u[kTokenTiles] = {};  // of k^T S at first
+  DELTAPORT_INLINE void run_columns(int warp, int n) {
+    Sum u[kTokenTiles] = {}, out[kTokenTiles] = {};
+    multiply_state(warp, u, out);
     LeftFactor<Team> factors[kTokenTiles];
     DELTAPORT_UNROLL
-    for (int t = 0; t < kTokenTiles; ++t) out[warp][t] = {};
-    multiply_state(warp, n, u);
-    DELTAPORT_UNROLL
     for (int t = 0; t < kTokenTiles; ++t) {
-      if (t * kTileTokens >= n) continue;
-      u[t] = solve(warp, first, n, t, u[t], factors);
+      solve(warp, t, factors, u[t]);
       factors[t] = left_factor(u[t]);
-      out[warp][t].each([&](int, int j, float& x) { x *= shared.gamma[t * kTileTokens + j]; });
-      DELTAPORT_UNROLL
-      for (int s = 0; s <= t; ++s) add_product(out[warp][t], factors[s], tile_of(shared.read, t, s));
+      read_out(warp, t, factors, out[t]);
     }
     DELTAPORT_UNROLL
     for (int t = 0; t < kTokenTiles; ++t) {
       u[t].each([&](int, int j, float& x) { x *= shared.tail[t * kTileTokens + j]; });
       factors[t] = left_factor(u[t]);
     }
-    update_state(warp, n, factors);
+    update_state(warp, shared.gamma[n - 1], factors);
   }
 
   DELTAPORT_INLINE void give(int64_t first, int n) {
-    auto& o = shared.q;
-    team.each_warp([&](int warp) {
-      DELTAPORT_UNROLL
-      for (int t = 0; t < kTokenTiles; ++t) {
-        out[warp][t].each([&](int i, int j, float& x) {
-          o[t * kTileTokens + j][warp * kWarpColumns + i] = x;
-        });
-      }
-    });
+    const auto& o = shared.v;
     team.each([&](int thread) {
       const int token = thread / kTokenThreads, part = thread % kTokenThreads;
       float sum = 0;
@@ -305,7 +307,7 @@ struct DeltaChunks {
       multiply_keys();
       invert_diagonal();
       team.each_warp([&](int warp) {
-        if (has_columns(warp)) run_columns(warp, t, n);
+        if (has_columns(warp)) run_columns(warp, n);
       });
       give(t, n);
     }
