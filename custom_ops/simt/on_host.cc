@@ -7,24 +7,25 @@
 
 namespace deltaport::simt_on_host {
 
-template <template <class, class> class Kernel, int threads, class Shared, class Element>
+// All heads of all rows, their shared memory full of NaN at first.
+template <template <class, class> class Kernel, class Team, class Shared, class Element>
 void run_delta_rule(const DeltaRuleArgs<Element>& args) {
-  using Team = HostTeam<threads>;
   const Team team;
   for (int64_t row = 0; row < args.rows; ++row) {
     for (int64_t head = 0; head < args.value_heads; ++head) {
       Shared shared;
+      memset(&shared, 0xFF, sizeof shared);
       Kernel<Element, Team>{team, args, {args, row, head}, shared}.run();
     }
   }
 }
-template <class Element>
+template <bool backwards = false, class Element>
 void run_delta_steps(const DeltaRuleArgs<Element>& args) {
-  run_delta_rule<DeltaSteps, kStepThreads, DeltaStepsShared>(args);
+  run_delta_rule<DeltaSteps, HostTeam<kStepThreads, backwards>, DeltaStepsShared>(args);
 }
-template <class Element>
+template <bool backwards = false, class Element>
 void run_delta_chunks(const DeltaRuleArgs<Element>& args) {
-  run_delta_rule<DeltaChunks, kChunkThreads, DeltaChunkShared>(args);
+  run_delta_rule<DeltaChunks, HostTeam<kChunkThreads, backwards>, DeltaChunkShared>(args);
 }
 
 // sum [rows, columns] += left [rows, depth] right [depth, columns], sizes that tiles divide.
@@ -74,10 +75,16 @@ extern "C" {
 void gated_delta_steps_float32(const DeltaRuleArgs<float>* args) { run_delta_steps(*args); }
 void gated_delta_steps_bfloat16(const DeltaRuleArgs<BFloat16>* args) { run_delta_steps(*args); }
 void gated_delta_steps_float16(const DeltaRuleArgs<Float16>* args) { run_delta_steps(*args); }
+void gated_delta_steps_float32_backwards(const DeltaRuleArgs<float>* args) {
+  run_delta_steps<true>(*args);
+}
 
 void gated_delta_chunks_float32(const DeltaRuleArgs<float>* args) { run_delta_chunks(*args); }
 void gated_delta_chunks_bfloat16(const DeltaRuleArgs<BFloat16>* args) { run_delta_chunks(*args); }
 void gated_delta_chunks_float16(const DeltaRuleArgs<Float16>* args) { run_delta_chunks(*args); }
+void gated_delta_chunks_float32_backwards(const DeltaRuleArgs<float>* args) {
+  run_delta_chunks<true>(*args);
+}
 
 void tile_product(const float* left, const float* right, float* sum, int64_t rows, int64_t columns,
                   int64_t depth) {

@@ -23,7 +23,9 @@ namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kLanes = 32;  // of a warp
 
-template <int count>
+// Backwards, the last thread has the first turn. A kernel gives the same either way, unless a thread
+// reads what another writes in the same phase.
+template <int count, bool backwards = false>
 struct HostTeam {
   static constexpr int threads = count;
   static constexpr int here = count;  // threads whose PerThread is in this memory
@@ -32,11 +34,11 @@ struct HostTeam {
 
   template <class Body>
   void each(const Body& body) const {
-    for (int thread = 0; thread < threads; ++thread) body(thread);
+    for (int i = 0; i < threads; ++i) body(backwards ? threads - 1 - i : i);
   }
   template <class Body>
   void each_warp(const Body& body) const {
-    for (int warp = 0; warp < warps_here; ++warp) body(warp);
+    for (int i = 0; i < warps_here; ++i) body(backwards ? warps_here - 1 - i : i);
   }
   // body(lane, where its part lies) within a phase of warps.
   template <class Body>

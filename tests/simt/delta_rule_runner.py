@@ -14,7 +14,7 @@ from tests.oracles import Array
 from tests.oracles.gated_delta_rule import gated_delta_rule
 from tests.oracles.gated_delta_rule_norm import gated_delta_rule_norm
 
-__all__ = ["Kernel", "check", "check_in_place", "check_two_bytes", "run"]
+__all__ = ["Kernel", "check", "check_in_place", "check_order", "check_two_bytes", "run"]
 
 Kernel = Literal["steps", "chunks"]
 ACTIVATIONS = ("qkv", "a", "b", "z")
@@ -43,6 +43,7 @@ def run(
     *,
     dtype: str = "float32",
     in_place: bool = False,
+    backwards: bool = False,
 ) -> tuple[Array, Array]:
     """``o`` and the new state; activations are stored as ``dtype``, ``o`` is widened again."""
     stored = np.dtype(dtype)
@@ -66,7 +67,8 @@ def run(
         output_norm_eps=1e-6,
         **fields,
     )
-    getattr(kernels, f"gated_delta_{kernel}_{dtype}")(ctypes.byref(arguments))
+    order = "_backwards" if backwards else ""
+    getattr(kernels, f"gated_delta_{kernel}_{dtype}{order}")(ctypes.byref(arguments))
     return o.astype(np.float32), new_state
 
 
@@ -86,6 +88,14 @@ def check_in_place(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
     o_in_place, state = run(kernels, kernel, case, in_place=True)
     assert_same_bits(o_in_place, o)
     assert_same_bits(state, new_state)
+
+
+def check_order(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
+    """No thread reads what another writes in the same phase: any may have the first turn."""
+    o, state = run(kernels, kernel, case)
+    o_backwards, state_backwards = run(kernels, kernel, case, backwards=True)
+    assert_same_bits(o_backwards, o)
+    assert_same_bits(state_backwards, state)
 
 
 def check_two_bytes(kernels: ctypes.CDLL, kernel: Kernel, case: Case, dtype: str) -> None:

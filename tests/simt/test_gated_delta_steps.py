@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.kernels.delta_rule_cases import GATES, KEYS, make_case, with_norm
 from tests.kernels.op_runner import assert_same_bits, poison_padding
-from tests.simt.delta_rule_runner import check, check_in_place, check_two_bytes, run
+from tests.simt.delta_rule_runner import check, check_in_place, check_order, check_two_bytes, run
 
 
 @pytest.mark.parametrize("gates", GATES)
@@ -47,6 +47,11 @@ def test_padding_is_not_read_and_rows_without_tokens_keep_their_state(
     check(kernels, "steps", case)
     _, new_state = run(kernels, "steps", case)
     assert_same_bits(new_state[0], case["state"][0])
+
+
+def test_threads_may_take_turns_in_any_order(kernels: ctypes.CDLL) -> None:
+    case = make_case(5, T=3, dims=(100, 90), lengths=[3, 2])
+    check_order(kernels, "steps", with_norm(case, seed=5))
 
 
 def test_a_state_may_be_updated_where_it_lies(kernels: ctypes.CDLL) -> None:
