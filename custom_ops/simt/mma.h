@@ -1,12 +1,12 @@
-// The tensor cores' product of matrices in TF32, mma.m16n8k8: all lanes of a warp together add a b to
-// c, matrices of 16 x 8, 8 x 8 and 16 x 8 that lie in their registers as PTX has it:
+// The tensor cores' product of matrices in TF32, mma.m16n8k8: all lanes of a warp together add a b
+// to c, matrices of 16 x 8, 8 x 8 and 16 x 8 that lie in their registers as PTX has it:
 //
 //     a[0] to a[3]: rows g, g + 8, g, g + 8 and columns t, t, t + 4, t + 4   with g = lane / 4
 //     b[0], b[1]:   rows t, t + 4 and column g                              and t = lane % 4
 //     c[0] to c[3]: rows g, g, g + 8, g + 8 and columns 2t, 2t + 1, 2t, 2t + 1
 //
-// (PTX ISA, "Matrix Fragments for mma.m16n8k8".) On the host the registers of all lanes are there, and
-// what the instruction does is computed from them.
+// (PTX ISA, "Matrix Fragments for mma.m16n8k8".) On the host the registers of all lanes are there,
+// and what the instruction does is computed from them.
 #pragma once
 
 #include <cmath>
@@ -41,9 +41,10 @@ __device__ inline void mma(float (&c)[1][4], const float (&a)[1][4], const float
 }
 #endif
 
-// sum += a b for a row a. Tensor cores do not round as floats do: the terms are aligned to the largest
-// of them, what is below its last bit is cut off, and so is what the sum has too many bits for (Fasi
-// et al., "Numerical behavior of NVIDIA tensor cores"). Some keep a few bits more than is assumed here.
+// sum += a b for a row a. Tensor cores do not round as floats do: the terms are aligned to the
+// largest of them, what is below its last bit is cut off, and so is what the sum has too many bits
+// for (Fasi et al., "Numerical behavior of NVIDIA tensor cores"). Some keep a few bits more than is
+// assumed here.
 inline void add_row_product(float (&sum)[8], const float (&a)[8], const float (&b)[8][8]) {
   constexpr int kTerms = 9;
   float terms[kTerms][8], plain[8] = {}, largest[8] = {};

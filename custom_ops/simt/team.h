@@ -1,20 +1,21 @@
-// Threads that work in phases: what a CUDA kernel is written in, so that the same code runs on a GPU
-// and, for its tests, on any machine.
+// Threads that work in phases: what a CUDA kernel is written in, so that the same code runs on a
+// GPU and, for its tests, on any machine.
 //
 // A kernel is a template on its Team and does everything in phases:
 //
 //     team.each([&](int thread) { ... });   // all threads, and then all wait for each other
 //
-// What a thread keeps from one phase to the next lies in a PerThread, what all threads see in shared
-// memory, a struct that the caller provides. On a GPU a phase is the body and a barrier, and PerThread
-// is the thread's own registers. On the host the threads take turns.
+// What a thread keeps from one phase to the next lies in a PerThread, what all threads see in
+// shared memory, a struct that the caller provides. On a GPU a phase is the body and a barrier, and
+// PerThread is the thread's own registers. On the host the threads take turns.
 //
 // What only whole warps can do, products of tiles (simt/tile.h), is done in phases of
 //
 //     team.each_warp([&](int warp) { ... });
 //
-// whose body all 32 lanes of a warp run together on a GPU, and the host once for the warp. So it may
-// hold tiles, but no variable that differs from lane to lane; PerWarp keeps tiles between phases.
+// whose body all 32 lanes of a warp run together on a GPU, and the host once for the warp. So it
+// may hold tiles, but no variable that differs from lane to lane; PerWarp keeps tiles between
+// phases.
 #pragma once
 
 #include "simd/vec.h"
@@ -23,8 +24,8 @@ namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kLanes = 32;  // of a warp
 
-// Backwards, the last thread has the first turn. A kernel gives the same either way, unless a thread
-// reads what another writes in the same phase.
+// Backwards, the last thread has the first turn. A kernel gives the same either way, unless a
+// thread reads what another writes in the same phase.
 template <int count, bool backwards = false>
 struct HostTeam {
   static constexpr int threads = count;
@@ -90,8 +91,8 @@ struct PerWarp {
   }
 };
 
-// The sums of `count` runs of kSummed values in shared memory, into the first of each. Always in the
-// same order, by halves.
+// The sums of `count` runs of kSummed values in shared memory, into the first of each. Always in
+// the same order, by halves.
 constexpr int kSummed = 128;
 
 template <class Team>

@@ -1,11 +1,11 @@
-// Products of matrices by tiles, within a phase of warps: sum += left right, with left 16 x 8, right
-// 8 x 8 and sum 16 x 8, on tensor cores. A tile is what its lane holds of it on a GPU, and all of it
-// on the host.
+// Products of matrices by tiles, within a phase of warps: sum += left right, with left 16 x 8,
+// right 8 x 8 and sum 16 x 8, on tensor cores. A tile is what its lane holds of it on a GPU, and
+// all of it on the host.
 //
 // As accurate as floats: a factor is the sum of two of TF32, of whose four products the three that
 // matter are added up. What tensor cores add they cut off; so they add no more than 8 products, and
-// floats add those. (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores while
-// surpassing the FP32 theoretical peak performance", arXiv 2203.03341.)
+// floats add those. (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores
+// while surpassing the FP32 theoretical peak performance", arXiv 2203.03341.)
 #pragma once
 
 #include "simt/mma.h"

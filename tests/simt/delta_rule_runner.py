@@ -44,6 +44,7 @@ def run(
     dtype: str = "float32",
     in_place: bool = False,
     backwards: bool = False,
+    norm_eps: float = 1e-6,
 ) -> tuple[Array, Array]:
     """``o`` and the new state; activations are stored as ``dtype``, ``o`` is widened again."""
     stored = np.dtype(dtype)
@@ -63,7 +64,7 @@ def run(
         value_heads=value_heads,
         key_dim=key_dim,
         value_dim=value_dim,
-        norm_eps=1e-6,
+        norm_eps=norm_eps,
         output_norm_eps=1e-6,
         **fields,
     )
@@ -72,11 +73,11 @@ def run(
     return o.astype(np.float32), new_state
 
 
-def check(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
+def check(kernels: ctypes.CDLL, kernel: Kernel, case: Case, norm_eps: float = 1e-6) -> None:
     """It is what the recurrence gives in float64."""
-    o, new_state = run(kernels, kernel, case)
+    o, new_state = run(kernels, kernel, case, norm_eps=norm_eps)
     oracle = gated_delta_rule_norm if "z" in case else gated_delta_rule
-    expected_o, expected_state = oracle(**case)
+    expected_o, expected_state = oracle(**case, norm_eps=norm_eps)
     assert_close(o, expected_o)
     assert_close(new_state, expected_state, Quantity.STATE)
     assert not o[is_padding(o.shape[1], case["lengths"])].any()

@@ -63,6 +63,13 @@ def test_padding_is_not_read(kernels: ctypes.CDLL, gates: str) -> None:
     check(kernels, "chunks", poison_padding(with_norm(case, seed=4), "qkv", "a", "b", "z"))
 
 
+@pytest.mark.parametrize("norm_eps", [0.0, 1e-2])
+def test_padding_is_nothing_with_any_eps(kernels: ctypes.CDLL, norm_eps: float) -> None:
+    """Not even without one, where a vector of zeros has no unit vector."""
+    case = make_case(4, T=CHUNK + 3, lengths=[CHUNK + 3, 5])
+    check(kernels, "chunks", poison_padding(case, "qkv", "a", "b"), norm_eps)
+
+
 def test_rows_without_tokens_keep_their_state_to_the_bit(kernels: ctypes.CDLL) -> None:
     case = make_case(4, T=CHUNK + 3, lengths=[0, CHUNK + 3])
     case["state"][0, :, 0, :3] = [-0.0, 1e-42, 3e38]

@@ -23,8 +23,8 @@ __global__ void __launch_bounds__(kChunkThreads) delta_chunks(DeltaRuleArgs<Elem
   DeltaChunks<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
 }
 
-// More tokens than these are taken in chunks. Where the two are equally fast is not measured: a chunk
-// of one tile of tokens has about the phases that two tokens one by one have.
+// More tokens than these are taken in chunks. A chunk has the products of a full one, however few
+// its tokens are, and has them all in fewer phases than one token. Not measured yet.
 constexpr int64_t kFewTokens = kTileTokens;
 
 // Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.

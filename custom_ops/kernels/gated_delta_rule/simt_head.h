@@ -7,8 +7,8 @@ namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kMostKeyDim = 128, kMostValueDim = 128;
 
-// As GatedDeltaRuleArgs, whose shapes these are, with activations of any type. Without the norm z and
-// norm are null.
+// As GatedDeltaRuleArgs, whose shapes these are, with activations of any type. Without the norm z
+// and norm are null.
 template <class Element>
 struct DeltaRuleArgs {
   int64_t rows, tokens, key_heads, value_heads, key_dim, value_dim;
