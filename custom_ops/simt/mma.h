@@ -43,8 +43,9 @@ __device__ inline void mma(float (&c)[1][4], const float (&a)[1][4], const float
 
 // sum += a b for a row a. Tensor cores do not round as floats do: the terms are aligned to the
 // largest of them, what is below its last bit is cut off, and so is what the sum has too many bits
-// for (Fasi et al., "Numerical behavior of NVIDIA tensor cores"). Some keep a few bits more than is
-// assumed here.
+// for (Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330).
+// GPUs differ in how many products they take at once and in the bits they keep beyond those of a
+// float: here it is all 8 and none.
 inline void add_row_product(float (&sum)[8], const float (&a)[8], const float (&b)[8][8]) {
   constexpr int kTerms = 9;
   float terms[kTerms][8], plain[8] = {}, largest[8] = {};

@@ -3,9 +3,10 @@
 // all of it on the host.
 //
 // As accurate as floats: a factor is the sum of two of TF32, of whose four products the three that
-// matter are added up. What tensor cores add they cut off; so they add no more than 8 products, and
-// floats add those. (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores
-// while surpassing the FP32 theoretical peak performance", arXiv 2203.03341.)
+// matter are added up. What tensor cores add they cut off; so they add up what one pair of tiles
+// gives, 8 products in their parts, and floats add those sums. (Ootomo and Yokota, "Recovering
+// single precision accuracy from Tensor Cores while surpassing the FP32 theoretical peak
+// performance", arXiv 2203.03341.)
 #pragma once
 
 #include "simt/mma.h"

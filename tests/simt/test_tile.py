@@ -99,10 +99,10 @@ def test_tensor_cores_cut_off(kernels: ctypes.CDLL, sign: int) -> None:
     small = np.full((16, 8), sign * 2.0**-24)  # half a unit of 1's last place, eight times
     assert (mma(kernels, small, ones, np.full((16, 8), sign)) == sign).all()
     assert (mma(kernels, 2 * small, ones, np.full((16, 8), sign)) == sign * (1 + 2.0**-20)).all()
-    large = np.full((16, 8), sign * (2**24 - 1))  # with 2 it has a bit too many
-    twice = np.zeros((16, 8))
-    twice[:, 3] = 2 * sign
-    assert (mma(kernels, twice, ones, large) == sign * 2**24).all()
+    large = np.full((16, 8), sign * (2**24 - 1))  # with 4 it has a bit too many
+    four = np.zeros((16, 8))
+    four[:, 3] = 4 * sign
+    assert (mma(kernels, four, ones, large) == sign * (2**24 + 2)).all()
 
 
 @pytest.mark.parametrize("depth", [8, 64, 128])

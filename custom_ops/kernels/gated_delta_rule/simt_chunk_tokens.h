@@ -22,10 +22,10 @@ constexpr float kLogOfNothing = -128.0f;
 struct DeltaChunkShared {
   alignas(16) float q[kChunk][kMostKeyDim + 8], k[kChunk][kMostKeyDim + 8];
   alignas(16) float v[kChunk][kMostValueDim + 4];  // then the read-out
-  alignas(16) float solve[kChunk][kChunk + 8];  // -beta[i] D[i,j] (k[i].k[j]), 0 unless j < i
-  alignas(16) float read[kChunk][kChunk + 8];   // D[i,j], then D[i,j] (q[i].k[j]), 0 unless j <= i
+  alignas(16) float solve[kChunk][kChunk + 8];     // -beta[i] D[i,j] (k[i].k[j]), read for j < i
+  alignas(16) float read[kChunk][kChunk + 8];  // D[i,j], then D[i,j] (q[i].k[j]); 0 unless j <= i
   alignas(16) float inverse[kChunk][kTileTokens];  // of the blocks on the diagonal
-  float squares[2][kChunk][kTokenThreads];        // parts of the sums of q^2 and k^2; of o^2
+  float squares[2][kChunk][kTokenThreads];         // parts of the sums of q^2 and k^2; of o^2
   float log_decay[kChunk], beta[kChunk], gamma[kChunk], tail[kChunk];
 
   DELTAPORT_INLINE float sum_of_squares(int which, int token) const {
@@ -130,8 +130,7 @@ struct ChunkTokens {
       }
       kk.each([&](int row, int column, float& product) {
         const int i = first + row, j = tile + column;
-        const float decay = shared.read[i][j];
-        shared.solve[i][j] = j < i ? -shared.beta[i] * decay * product : 0.0f;
+        shared.solve[i][j] = -shared.beta[i] * shared.read[i][j] * product;
       });
       qk.each([&](int row, int column, float& product) {
         shared.read[first + row][tile + column] *= product;
