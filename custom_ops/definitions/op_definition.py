@@ -98,9 +98,9 @@ class OpDefinition:
     ``body`` is ONNX textual syntax. It is at once the specification in executable form, the
     fallback where no kernel of ours is loaded, and the oracle kernels are tested against.
     ``attributes`` are by name. ``in_place`` are the inputs, each with the output it becomes, whose
-    buffers may be one where a kernel of ours runs the op; of a body nothing is said. ``float32`` are
-    the ports that stay so where activations are of two bytes, as they are on GPUs: there every other
-    float port is of one dtype.
+    buffers may be one where a kernel of ours runs the op; of a body nothing is said. ``float32``
+    are the ports that stay so where activations are of two bytes, as they are on GPUs: there every
+    other float port is of one dtype.
     """
 
     name: str

@@ -240,7 +240,9 @@ def test_accepts_the_same_of_damaged_manifests(tmp_path: Path, seed: int) -> Non
     path.write_bytes(mutate(random, path.read_bytes()))
     try:
         expected = as_python_reads(folder, checksums=False)
-    except EngineError:
+    except EngineError as problem:
+        if re.search(r"json: (plan|quantization)[:.\[ ]", str(problem)):
+            return  # the native reader does not look into these
         with pytest.raises(EngineError, match=r"\A[ -~]{,600}\Z"):
             _native.open_manifest(str(folder), False)
         return

@@ -6,7 +6,7 @@ all experts compute all, and count for nothing with those that did not choose th
 the products there need be, which is what our plugin is for. A plan knows at once which way a step
 of its profile goes. No padding is known: every token selects experts.
 
-A ``Loop`` over the chosen experts would do for both: TensorRT-RTX 1.7 crashes as it builds graphs
+A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
 with several of them and attention in bfloat16.
 """
 

@@ -232,5 +232,7 @@ def _print_summary(facts: Facts) -> None:
             ("time", format_seconds(facts["seconds"])),
         ],
     )
+    if TARGETS[engine["target"]].plan:
+        return  # nothing of ours runs it
     # Not in the table, which would break a long line, and nobody could copy it.
     write_text(f"  try           deltaport run {quote(facts['path'])} {prompt}\n")
