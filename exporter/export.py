@@ -64,8 +64,9 @@ def export_checkpoint(
     loses nothing and costs next to nothing. ``quantize`` names a recipe, a shipped one or a TOML
     file, that gives matrices 4 or 8 bits by their roles; what that costs is then measured on
     ``text``, and ``read`` shows how far that is. ``passes`` is a pipeline as text in place
-    of the target's own, and cannot be given with it. ``plan`` has TensorRT make a plan of the graph,
-    for targets that it runs. The graph after each pass goes into ``dump_dir``, a new or empty folder.
+    of the target's own, and cannot be given with it. ``plan`` has TensorRT make a plan of the
+    graph, for targets that it runs. The graph after each pass goes into ``dump_dir``, a new or
+    empty folder.
 
     Raises a ``DeltaportError`` naming what is at fault.
     """

@@ -1,0 +1,106 @@
+"""TensorRT apart: its answers, its refusals, and what is said when it dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deltaport.errors import EngineError, InputError, PassError
+from deltaport.exporter.tensorrt.build_process import build_apart, check_apart
+from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.state_layout import StateLayout
+
+MODULE = """
+import os
+__version__ = "1.7.2"
+class ILogger:
+    ERROR = INTERNAL_ERROR = 0
+class ComputeCapability:
+    __members__ = {"NONE": 0, "SM89": 89}
+class BuilderFlag:
+    TF32 = 0
+class Config:
+    num_compute_capabilities = 0
+    def clear_flag(self, flag): print("a library that prints")
+    def set_compute_capability(self, capability, index): assert capability == 89
+class Builder:
+    def __init__(self, logger): self.logger = logger
+    def create_builder_config(self): return Config()
+    def create_network(self, flags): return Network()
+class NetworkDefinitionCreationFlag:
+    STRONGLY_TYPED = 0
+class Network:
+    num_inputs = num_outputs = 0
+    get_input = get_output = None
+class OnnxParser:
+    def __init__(self, network, logger): self.logger = logger
+    def parse(self, data, path):
+        %s
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that Python finds first, for a module called as TensorRT-RTX is."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def install(folder: Path, parse: str = "return True") -> None:
+    (folder / "tensorrt_rtx.py").write_text(MODULE % parse)
+
+
+def build(folder: Path, stages: list[str] | None = None) -> str:
+    import onnx
+    from onnx import helper
+
+    decoder = folder / "decoder.onnx"
+    onnx.save(helper.make_model(helper.make_graph([], "g", [], [])), str(decoder))
+    return build_apart(
+        decoder,
+        folder / "decoder.plan",
+        StateLayout(()),
+        capacity=64,
+        options=PlanOptions(gpu="sm89"),
+        stage=[].append if stages is None else stages.append,
+    )
+
+
+def test_what_would_build_is_told(stand_in: Path) -> None:
+    install(stand_in)
+    assert check_apart(PlanOptions(gpu="sm89")) == "TensorRT-RTX 1.7.2"
+    with pytest.raises(InputError, match=r"--gpu sm90: TensorRT-RTX 1\.7\.2 builds for sm89 alone"):
+        check_apart(PlanOptions(gpu="sm90"))
+
+
+def test_an_input_that_the_parser_ignores_is_refused(stand_in: Path) -> None:
+    install(stand_in, 'self.logger.log(3, "Unused Input:  nonpad_kv_seqlen"); return True')
+    with pytest.raises(PassError, match="would ignore an input: Unused Input: nonpad_kv_seqlen"):
+        build(stand_in)
+
+
+def test_a_graph_that_the_parser_refuses(stand_in: Path) -> None:
+    install(stand_in, 'self.logger.log(0, "no layer\\nfor this"); return False')
+    stages: list[str] = []
+    with pytest.raises(EngineError, match=r"decoder\.onnx: TensorRT-RTX refuses it: no layer for"):
+        build(stand_in, stages)
+    assert stages == ["parsing the graph for TensorRT"]
+
+
+def test_a_network_that_is_not_the_contract_is_refused(stand_in: Path) -> None:
+    install(stand_in)
+    with pytest.raises(PassError, match="the network's inputs differ from the contract: input_ids"):
+        build(stand_in)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [("os.kill(os.getpid(), 11)", "ended with SIGSEGV"), ("os._exit(3)", "ended with exit code 3")],
+)
+def test_a_crash_is_told_in_a_line(stand_in: Path, end: str, message: str) -> None:
+    install(stand_in, end)
+    with pytest.raises(EngineError, match=f"TensorRT {message} .*try other --slots"):
+        build(stand_in)
+    assert not os.path.exists(stand_in / "decoder.plan")
