@@ -1,7 +1,7 @@
 // A block of threads for every value head of every row.
 #define DELTAPORT_ISA cuda
 #define DELTAPORT_SIMT
-#include "kernels/gated_delta_rule/simt_steps.h"
+#include "kernels/gated_delta_rule/cuda.h"
 
 namespace deltaport::cuda {
 
@@ -13,7 +13,6 @@ __global__ void __launch_bounds__(kStepThreads) delta_steps(DeltaStepsArgs<Eleme
   DeltaSteps<Element, Team>{team, args, shared, blockIdx.y, blockIdx.x}.run();
 }
 
-// Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.
 template <class Element>
 cudaError_t run_delta_steps(const DeltaStepsArgs<Element>& args, cudaStream_t stream) {
   if (args.key_dim > kMostKeyDim || args.value_dim > kMostValueDim) return cudaErrorInvalidValue;

@@ -1,0 +1,22 @@
+// Where errors go: to the logger of whoever called, one line each.
+#pragma once
+
+#include <exception>
+
+namespace deltaport::tensorrt {
+
+// "deltaport: <op>: <what>".
+void log_error(const char* op, const char* what) noexcept;
+
+// What body returns, or `failed` where it throws: no exception may leave a plugin.
+template <class Result, class Body>
+Result guard(const char* op, Result failed, const Body& body) noexcept {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    log_error(op, error.what());
+    return failed;
+  }
+}
+
+}  // namespace deltaport::tensorrt
