@@ -72,8 +72,8 @@ void Attributes::read(size_t index, const nvinfer1::PluginField& field) {
   const double number = is_real(attribute) ? value.real : static_cast<double>(value.whole);
   if (!(number >= attribute.least) || std::isinf(number)) {
     std::ostringstream text;
-    text << "the attribute " << attribute.name << " is " << number << ", but has to be finite and at least "
-         << attribute.least;
+    text << "the attribute " << attribute.name << " is " << number
+         << ", but has to be finite and at least " << attribute.least;
     throw std::invalid_argument(text.str());
   }
 }

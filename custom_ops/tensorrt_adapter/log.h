@@ -1,9 +1,13 @@
-// Where errors go: to the logger of whoever called, one line each.
+// Where errors go, one line each: to the logger of the engine that called, or TensorRT's own.
 #pragma once
+
+#include <NvInferRuntime.h>
 
 #include <exception>
 
 namespace deltaport::tensorrt {
+
+void set_logger_finder(nvinfer1::ILoggerFinder* finder);
 
 // "deltaport: <op>: <what>".
 void log_error(const char* op, const char* what) noexcept;

@@ -7,11 +7,12 @@ namespace deltaport::tensorrt {
 namespace {
 
 std::string text_of(const nvinfer1::Dims& dims) {
-  std::string text;
+  std::string text = "[";
   for (int32_t i = 0; i < dims.nbDims; ++i) {
-    text += (i > 0 ? "," : "") + (dims.d[i] < 0 ? "?" : std::to_string(dims.d[i]));
+    if (i > 0) text += ",";
+    text += dims.d[i] < 0 ? "?" : std::to_string(dims.d[i]);
   }
-  return "[" + text + "]";
+  return text + "]";
 }
 
 }  // namespace
@@ -39,8 +40,8 @@ bool Sizes::learn_from(size_t port, const nvinfer1::Dims& dims) {
   return has_learned;
 }
 
-// Solves dimension = extent for the one size that is not known, where it is just one: a whole number
-// of at least 1, or the two do not fit.
+// Solves dimension = extent for the one size that is not known, where it is just one: by a whole
+// number of at least 1, or the two do not fit.
 Sizes::Finding Sizes::solve(const Dimension& dimension, int64_t extent) {
   int64_t known = 0, factor = 0;
   size_t unknown = 0, unknown_count = 0;

@@ -13,9 +13,9 @@ namespace deltaport::tensorrt {
 // A value for each size of a signature; 0 where it is not known.
 class Sizes {
  public:
-  // Those that all ports together have with these dimensions, of which the ones below 0 are not known
-  // yet. A size no dimension names alone follows from the others, as Hk from 2*Hk*Dk+Hv*Dv. Throws
-  // std::invalid_argument where dimensions do not fit together.
+  // Those that all ports together have with these dimensions, of which the ones below 0 are not
+  // known yet. A size no dimension names alone follows from the others, as Hk from 2*Hk*Dk+Hv*Dv.
+  // Throws std::invalid_argument where dimensions do not fit together.
   Sizes(const Signature& signature, const std::vector<nvinfer1::Dims>& dims);
 
   int64_t operator[](const char* name) const;
