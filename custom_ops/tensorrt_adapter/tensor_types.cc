@@ -40,9 +40,10 @@ std::optional<ElementType> element_type(DataType type) {
   }
 }
 
+// The number of ports where none is one.
 size_t first_activation(const Signature& signature) {
   size_t port = 0;
-  while (signature.ports[port].type != Type::kActivation) ++port;
+  while (port < signature.ports.size() && signature.ports[port].type != Type::kActivation) ++port;
   return port;
 }
 
@@ -82,6 +83,7 @@ DataType output_type(const Signature& signature, size_t output, const TypeOf& ty
 
 ElementType activation_type(const Signature& signature, const TypeOf& type_of) {
   const size_t first = first_activation(signature);
+  if (first == signature.ports.size()) return ElementType::kFloat32;
   check_type(signature, first, type_of);
   return *element_type(type_of(first));
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["REQUIRED", "missing", "tensorrt_root"]
+__all__ = ["include_folder", "missing", "tensorrt_root"]
 
 HEADER = "NvInferRuntime.h"
 REQUIRED = "DELTAPORT_REQUIRE_TENSORRT"
@@ -19,7 +20,7 @@ HOW_TO_GET_THEM = (
 )
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test, or fail it where nothing may be missing."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(reason)
@@ -28,25 +29,25 @@ def missing(reason: str) -> None:
 
 def tensorrt_root() -> Path:
     """The folder that has the headers, or has them in its include folder."""
-    root = os.environ.get("TENSORRT_ROOT") or _kernel_lens()
-    if root is None or not _holds_headers(Path(root)):
-        missing(HOW_TO_GET_THEM)
-    return Path(str(root))
+    given = os.environ.get("TENSORRT_ROOT")
+    if given:
+        assert _folder(Path(given)), f"TENSORRT_ROOT is {given}, where there is no {HEADER}"
+        return Path(given)
+    return _kernel_lens() or missing(HOW_TO_GET_THEM)
 
 
-def include_folder(root: Path) -> Path:
-    return next(folder for folder in _folders(root) if (folder / HEADER).is_file())
+def include_folder() -> Path:
+    folder = _folder(tensorrt_root())
+    assert folder is not None
+    return folder
 
 
-def _holds_headers(root: Path) -> bool:
-    return any((folder / HEADER).is_file() for folder in _folders(root))
-
-
-def _folders(root: Path) -> tuple[Path, ...]:
+def _folder(root: Path) -> Path | None:
     """As CMake looks for them: the root, its include folder, and the folders packages have."""
-    machine = f"{os.uname().machine}-linux-gnu"
     include = root / "include"
-    return root, include, include / machine, include / "tensorrt"
+    machine = include / f"{os.uname().machine}-linux-gnu"
+    folders = (root, include, machine, include / "tensorrt")
+    return next((folder for folder in folders if (folder / HEADER).is_file()), None)
 
 
 def _kernel_lens() -> Path | None:
