@@ -9,16 +9,12 @@ It prints JSON: of each model the errors of its parser, the bytes of its engines
 
 from __future__ import annotations
 
-import ctypes
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-# For all to see, so that plugins find its logger. The parser looks for it under this name.
-ctypes.CDLL("libtensorrt_rtx.so", ctypes.RTLD_GLOBAL)
-
-import tensorrt_rtx as trt  # noqa: E402
+import tensorrt_rtx as trt
 
 FEW, USUAL, MANY = (1, 1), (1, 8), (4, 64)
 """Rows and tokens of the profile."""

@@ -20,8 +20,11 @@ class Logger final : public ILogger {
 } logger;
 
 struct Finder final : ILoggerFinder {
-  ILogger* findLogger() override { return &logger; }
+  ILogger* findLogger() override { return has_logger ? &logger : nullptr; }
+  bool has_logger = true;
 } finder;
+
+int32_t version = NV_TENSORRT_VERSION;
 
 // A dimension that has a value, which only those that are constant tell.
 class Dimension final : public IDimensionExpr, apiv::VDimensionExpr {
@@ -85,6 +88,20 @@ IPluginV3OneRuntime& runtime_of(IPluginV3* plugin) {
 }  // namespace
 
 extern "C" {
+
+// The two functions of TensorRT that the adapter looks for in the library of a finder.
+int32_t getInferLibVersion() noexcept { return version; }
+ILogger* getLogger() noexcept {
+  logger.text += "for all: ";
+  return &logger;
+}
+
+// Pretends to be TensorRT of another version, and to have loggers or not while a plugin is called.
+void pretend(int32_t of_version, bool has_logger) {
+  version = of_version;
+  finder.has_logger = has_logger;
+}
+int32_t headers_version() { return NV_TENSORRT_VERSION; }
 
 int64_t size_of_field() { return sizeof(PluginField); }
 int64_t size_of_desc() { return sizeof(PluginTensorDesc); }

@@ -111,7 +111,13 @@ class MockHost:
         count = ctypes.c_int32()
         creators = self.c.load_library(str(path).encode(), ctypes.byref(count))
         assert creators, self.log()
-        return Library(self, [Creator(self, pointer) for pointer in creators[: count.value]])
+        found = [Creator(self, pointer) for pointer in creators[: count.value]]
+        return Library(self, path, found)
+
+    def pretend(self, version: int | None = None, *, has_logger: bool = True) -> None:
+        """Be TensorRT of this version, by default that of the headers."""
+        ours = self.c.headers_version()
+        self.c.pretend(ours if version is None else version, ctypes.c_bool(has_logger))
 
     def log(self) -> list[str]:
         """What was logged since this was last asked: a severity and a text each."""
@@ -147,6 +153,7 @@ class Creator:
 @dataclass(frozen=True)
 class Library:
     host: MockHost
+    path: Path
     creators: list[Creator]
 
     def __getitem__(self, name: str) -> Creator:
