@@ -32,7 +32,7 @@ bool has_our_loggers(void* library) {
 
 nvinfer1::ILogger* find_logger() {
   Finder* const finder = logger_finder;
-  // There is one to be found while an engine is called, but not while a graph is read.
+  // Where no engine called, there may be none to find.
   nvinfer1::ILogger* const found = finder == nullptr ? nullptr : finder->findLogger();
   const GetLogger common = get_logger;
   return found != nullptr || common == nullptr ? found : common();

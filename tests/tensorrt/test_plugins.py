@@ -10,7 +10,8 @@ import pytest
 
 from deltaport.custom_ops.definitions import DEFINITIONS
 from tests.oracles import Array
-from tests.tensorrt.mock_host import CHANNELS_LAST, RUNTIME, TYPES, Library, Plugin, Tensor
+from tests.tensorrt.abi import CHANNELS_LAST, TYPES, Tensor
+from tests.tensorrt.mock_host import RUNTIME, Library, Plugin
 from tests.tensorrt.test_ports import IN_FLOAT32, OPS, taken_as
 
 ACTIVATIONS = ("float32", "bfloat16", "float16")

@@ -11,7 +11,12 @@ from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, DOMAIN_VERSION
 from tests.end_to_end.cpp_programs import ROOT
 from tests.tensorrt.mock_host import Library
 
-OPS = ("CausalConv1d", "GatedDeltaRule", "GatedDeltaRuleNorm")
+PLUGINS = {
+    "causal_conv1d": ("CausalConv1d",),
+    "gated_delta_rule": ("GatedDeltaRule", "GatedDeltaRuleNorm"),
+}
+"""The ops of each folder of kernels."""
+OPS = tuple(op for ops in PLUGINS.values() for op in ops)
 PORT = re.compile(r"(\w+) (\w+)\[([^]]*)]")
 
 
@@ -27,11 +32,8 @@ IN_FLOAT32 = {"A_log", "dt_bias", "norm", "state", "new_state"}
 
 
 def test_every_op_with_a_kernel_has_a_plugin(adapter: Library) -> None:
-    kernels = ROOT / "custom_ops" / "kernels"
-    assert {folder.parent.name for folder in kernels.glob("*/cuda.h")} == {
-        "causal_conv1d",
-        "gated_delta_rule",
-    }
+    kernels = (ROOT / "custom_ops" / "kernels").glob("*/cuda.cu")
+    assert {source.parent.name for source in kernels} == set(PLUGINS)
     assert tuple(creator.name for creator in adapter.creators) == OPS
 
 
