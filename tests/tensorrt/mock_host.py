@@ -40,8 +40,10 @@ def text(value: bytes) -> str:
 class MockHost:
     """Functions of the compiled host; pointers are ``void*``."""
 
-    TEXTS = ("take_log", "creator_kind", "creator_name", "creator_version", "creator_namespace")
-    TEXTS += ("plugin_name", "plugin_version", "plugin_namespace", "metadata")
+    TEXTS = (
+        *("take_log", "creator_kind", "creator_name", "creator_version", "creator_namespace"),
+        *("plugin_name", "plugin_version", "plugin_namespace", "metadata"),
+    )
     POINTERS = ("create", "clone", "attach")
     COLLECTIONS = ("creator_fields", "serialized")
     NUMBERS = ("size_of_field", "size_of_desc", "size_of_dynamic_desc", "workspace")

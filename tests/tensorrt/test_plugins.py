@@ -36,7 +36,7 @@ def types(op: str, activation: str) -> list[str]:
     return [activation if dtype == "activation" else dtype for dtype in taken]
 
 
-def tensors(op: str, activation: str = "bfloat16", **sizes: int) -> list[Tensor]:
+def tensors(op: str, activation: str = "bfloat16", /, **sizes: int) -> list[Tensor]:
     return list(zip(types(op, activation), shapes(op, **sizes), strict=True))
 
 
@@ -195,7 +195,8 @@ def test_attributes_survive_an_engine_file(adapter: Library, op: str) -> None:
     given = {name: single(0.5 + i) for i, name in enumerate(DEFINITIONS[op].attributes)}
     plugin = adapter.plugin(op, **given)
     copies = [plugin.clone(), plugin.attach(), plugin.attach().clone()]
-    loaded = adapter[op].create({n: v for n, (_, v) in plugin.serialized().items()}, RUNTIME)
+    fields = {name: value for name, (_, value) in plugin.serialized().items() if value is not None}
+    loaded = adapter[op].create(fields, RUNTIME)
     assert loaded is not None
     del plugin  # copies live on by themselves
     for copy in (*copies, loaded):

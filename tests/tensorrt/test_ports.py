@@ -47,9 +47,9 @@ def test_names_and_versions(adapter: Library, op: str) -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_ports_are_those_of_the_definition(adapter: Library, op: str) -> None:
-    name, inputs, outputs = re.fullmatch(
-        r"(\w+)\((.*)\) -> \((.*)\)", adapter.plugin(op).metadata()
-    ).groups()
+    words = re.fullmatch(r"(\w+)\((.*)\) -> \((.*)\)", adapter.plugin(op).metadata())
+    assert words is not None
+    name, inputs, outputs = words.groups()
     definition = DEFINITIONS[op]
     assert name == op
     for found, expected in ((inputs, definition.inputs), (outputs, definition.outputs)):

@@ -65,7 +65,8 @@ class Model:
             if port in definition.outputs:
                 self.outputs.append(value)
             elif port.name in PARAMETERS:
-                values = np.ones(extents, helper.tensor_dtype_to_np_dtype(DTYPES[dtype]))
+                known = [int(extent) for extent in extents]
+                values = np.ones(known, helper.tensor_dtype_to_np_dtype(DTYPES[dtype]))
                 self.parameters.append(numpy_helper.from_array(values, name))
             elif port.name != "qkv":
                 self.inputs[name] = value
