@@ -180,7 +180,8 @@ class Plugin:
     def _dynamic(self, tensors: Sequence[Tensor], most: Sequence[Sequence[int]]) -> Any:
         descs = (DynamicDesc * len(tensors))()
         for i, (tensor, largest) in enumerate(zip(tensors, most, strict=True)):
-            descs[i] = DynamicDesc(desc(tensor), dims(largest), dims(largest), dims(largest))
+            least = dims([max(extent, 1) for extent in tensor[1]])
+            descs[i] = DynamicDesc(desc(tensor), least, dims(largest), least)
         return descs
 
     def configure(self, tensors: Sequence[Tensor]) -> int:
