@@ -27,13 +27,11 @@ std::vector<Dims> all_dims(const Desc* inputs, size_t input_count, const Desc* o
   return dims;
 }
 
-// Dimensions that are known while a graph is read; -1 where they are not.
+// Dimensions that are known while a graph is read; below 0 where they are not.
 Dims constants_of(const DimsExprs& shape) {
   Dims dims{};
   dims.nbDims = shape.nbDims;
-  for (int32_t i = 0; i < shape.nbDims; ++i) {
-    dims.d[i] = shape.d[i]->isConstant() ? shape.d[i]->getConstantValue() : -1;
-  }
+  for (int32_t i = 0; i < shape.nbDims; ++i) dims.d[i] = shape.d[i]->getConstantValue();
   return dims;
 }
 

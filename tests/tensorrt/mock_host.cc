@@ -26,7 +26,7 @@ struct Finder final : ILoggerFinder {
 
 int32_t version = NV_TENSORRT_VERSION;
 
-// A dimension that has a value, which only those that are constant tell.
+// A dimension that has a value, which only those that are constant tell: others say INT64_MIN.
 class Dimension final : public IDimensionExpr, apiv::VDimensionExpr {
  public:
   Dimension(int64_t value, bool is_constant) : value(value), is_constant_(is_constant) {

@@ -16,12 +16,13 @@ def whole(*values: int) -> Array:
 
 def test_a_required_attribute(example: Library) -> None:
     creator = example["Repeat"]
-    assert creator.fields() == {"repeats": ("int64", None)}
+    offset = ("float32", np.array([0.25], np.float32))
+    assert creator.fields() == {"offset": offset, "repeats": ("int64", None)}
     message = "Repeat: the attribute repeats is missing"
     assert refusal(example, creator.create({})) == message
     loaded = creator.create({"repeats": whole(3)}, RUNTIME)
     assert loaded is not None
-    assert loaded.serialized() == {"repeats": ("int64", whole(3))}
+    assert loaded.serialized() == {"offset": offset, "repeats": ("int64", whole(3))}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_workspace_for_the_largest_call(example: Library) -> None:
     assert plugin.workspace(tensors, [(70, 1), (70, 1)]) == 280
     x, y = np.arange(5, dtype=np.float32)[:, None], np.full((5, 1), np.nan, np.float32)
     assert plugin.enqueue([x], [y], np.zeros(70, np.float32)) == 0
-    assert (y == 3 * x).all()
+    assert (y == 3 * x + 0.25).all()
 
 
 def test_a_sum_with_a_negative_term(example: Library) -> None:
