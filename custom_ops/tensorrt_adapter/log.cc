@@ -16,15 +16,16 @@ using GetVersion = int32_t (*)() noexcept;
 std::atomic<Finder*> logger_finder = nullptr;
 std::atomic<GetLogger> get_logger = nullptr;
 
-// TensorRT, found by the code of its finder, as this library is not linked to it; null if it is none.
+// TensorRT, found by the code of its finder, as this library is not linked to it; null if it is
+// none.
 void* library_of(const Finder* finder) {
   const void* const code = *reinterpret_cast<const void* const*>(finder);
   Dl_info info{};
   return dladdr(code, &info) == 0 ? nullptr : dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-// Where log() stands among the functions of a logger is not the same in all versions: TensorRT 10 has
-// it first, TensorRT for RTX 1.7 behind those that tell an interface's version.
+// Where log() stands among the functions of a logger is not the same in all versions: TensorRT 10
+// has it first, TensorRT for RTX 1.7 behind those that tell an interface's version.
 bool has_our_loggers(void* library) {
   const auto version = reinterpret_cast<GetVersion>(dlsym(library, "getInferLibVersion"));
   return version != nullptr && version() / 100 == NV_TENSORRT_VERSION / 100;

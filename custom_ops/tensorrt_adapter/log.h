@@ -1,5 +1,5 @@
-// Where errors go, one line each: to the logger of the engine that called, or else TensorRT's own, or
-// else, as with a TensorRT of another version than this was built for, to standard error.
+// Where errors go, one line each: to the logger of the engine that called, or else TensorRT's own,
+// or else, as with a TensorRT of another version than this was built for, to standard error.
 #pragma once
 
 #include <NvInferRuntime.h>

@@ -20,8 +20,8 @@ void check_type(const Signature& signature, size_t port, const TypeOf& type_of);
 // The type of an output, by its number, where inputs have these types.
 nvinfer1::DataType output_type(const Signature& signature, size_t output, const TypeOf& type_of);
 
-// That of the activations, float32 for ops without. Throws std::invalid_argument where no kernel has
-// it.
+// That of the activations, float32 for ops without. Throws std::invalid_argument where no kernel
+// has it.
 ElementType activation_type(const Signature& signature, const TypeOf& type_of);
 
 }  // namespace deltaport::tensorrt

@@ -1,5 +1,5 @@
-// A host of plugins in place of TensorRT: what the tests call by C, and what they cannot be, such as
-// dimensions that nobody knows until an engine runs.
+// A host of plugins in place of TensorRT: what the tests call by C, and what they cannot be, such
+// as dimensions that nobody knows until an engine runs.
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
