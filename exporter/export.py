@@ -27,6 +27,7 @@ from deltaport.graph_passes.quantize.quantization_recipe import (
     quantization_recipe,
 )
 from deltaport.graph_passes.target_capabilities import (
+    TARGETS,
     TargetCapabilities,
     quantized_lowering,
     target_named,
@@ -36,6 +37,7 @@ from deltaport.strict_json import quote
 
 if TYPE_CHECKING:
     from deltaport.evaluate import EvaluateEvents
+    from deltaport.exporter.tensorrt.plan_options import PlanOptions
 
 __all__ = ["ExportEvents", "ExportPlan", "StorageDtype", "export_checkpoint", "plan_export"]
 
@@ -49,6 +51,7 @@ def export_checkpoint(
     quantize: str | None = None,
     text: str | None = None,
     passes: str | None = None,
+    plan: PlanOptions | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     accept_fields: Collection[str] = (),
@@ -61,14 +64,16 @@ def export_checkpoint(
     loses nothing and costs next to nothing. ``quantize`` names a recipe, a shipped one or a TOML
     file, that gives matrices 4 or 8 bits by their roles; what that costs is then measured on
     ``text``, and ``read`` shows how far that is. ``passes`` is a pipeline as text in place
-    of the target's own, and cannot be given with it. The graph after each pass goes into
-    ``dump_dir``, a new or empty folder.
+    of the target's own, and cannot be given with it. ``plan`` has TensorRT make a plan of the graph,
+    for targets that it runs. The graph after each pass goes into ``dump_dir``, a new or empty folder.
 
     Raises a ``DeltaportError`` naming what is at fault.
     """
     events = events or ExportEvents()
     capabilities = target_named(target)
     recipe = _recipe(quantize, capabilities, passes, text)
+    if plan is not None:
+        _check_plan(plan, capabilities, events)
     dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
     with checked(
@@ -90,33 +95,41 @@ def export_checkpoint(
                 events=events,
                 read=read,
             )
+        build = None
+        if plan is not None:
+            from deltaport.exporter.tensorrt.write_plan import write_plan
+
+            capacity = plan.capacity(source.spec.max_positions)
+            build = partial(write_plan, options=plan, capacity=capacity, events=events)
         # Entered before anything takes long, so that what is wrong with the output is said now.
         with _place(output, overwrite) as place:
-            needed = source.stored_bytes + (source.plain_bytes if measure is not None else 0)
+            needed = source.stored_bytes * (1 if build is None else 2)  # a plan holds weights, too
+            needed += source.plain_bytes if measure is not None else 0
             _check_space(place.path, place.shown, needed, place.path)
-            plan = planned(
+            made = planned(
                 source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps
             )
             from deltaport.exporter.write_package import write_package
             from deltaport.exporter.write_weights import weight_bytes
 
             events.stage("writing weights")
-            events.weights(weight_bytes(plan.model))
+            events.weights(weight_bytes(made.model))
             return write_package(
                 place,
-                plan.model,
+                made.model,
                 spec=source.spec,
                 eos_token_ids=source.eos_token_ids,
-                layout=plan.layout,
+                layout=made.layout,
                 target=capabilities,
                 dtype=source.matrix_dtype,
-                quantization=plan.quantization,
+                quantization=made.quantization,
                 not_exported=source.not_exported,
                 checkpoint=source.folder,
                 source=source.weights,
                 shards=source.weights.paths,
                 progress=events.wrote,
                 measure=measure,
+                build=None if build is None else partial(build, layout=made.layout),
             )
 
 
@@ -170,6 +183,17 @@ def _recipe(
         )
     quantized_lowering(target)
     return quantization_recipe(quantize)
+
+
+def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEvents) -> None:
+    """Raise ``InputError`` where no plan can be made, before any work is done."""
+    if not target.plan:
+        able = ", ".join(row.name for row in TARGETS.values() if row.plan)
+        raise InputError(f"target {target.name} takes no plan; choose one of {able}")
+    from deltaport.exporter.tensorrt.build_process import check_apart
+
+    events.stage("looking for TensorRT")
+    check_apart(plan)
 
 
 def _prepared(

@@ -19,7 +19,15 @@ from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.write_weights import Progress, write_weights
 from deltaport.graph_passes.recipes.recipe import TensorSource
 from deltaport.graph_passes.target_capabilities import TargetCapabilities
-from deltaport.package import MANIFEST_NAME, FileDigest, FileEntry, Loss, Manifest, Quantization
+from deltaport.package import (
+    MANIFEST_NAME,
+    FileDigest,
+    FileEntry,
+    Loss,
+    Manifest,
+    Plan,
+    Quantization,
+)
 from deltaport.state_layout import StateLayout
 
 __all__ = ["DECODER_NAME", "write_package"]
@@ -43,18 +51,22 @@ def write_package(
     shards: Sequence[Path] = (),
     progress: Progress = lambda _: None,
     measure: Callable[[Path], Loss] | None = None,
+    build: Callable[[Path], Plan] | None = None,
 ) -> Manifest:
     """Write ``model`` and all a runtime needs to ``folder``, reproducibly, and commit it.
 
     Memory stays bounded by the size of a piece whatever the size of the model, and by that of the
     scales of one quantized weight. ``folder`` is already entered: it sees to it that nothing
     half-written stays, but for what an export that is killed can be gone on with. ``shards`` are
-    the files behind ``source``. ``measure`` tells what quantizing costs the engine that is finished
+    the files behind ``source``. ``build`` makes a plan of the graph in a folder. ``measure`` tells what quantizing costs the engine that is finished
     in a folder; where it fails the engine is kept all the same, and the error says so.
     """
     folder.take_over()
     entries = [write_weights(folder.path, model.graph, shards, source, progress)]
     entries.append(_write_graph(folder.path, model))
+    plan = None if build is None else build(folder.path)
+    if plan is not None:
+        entries.append(_entry(folder.path / plan.file))
     entries += _copy_files(checkpoint, folder.path)
     manifest = Manifest(
         deltaport_version=__version__,
@@ -71,6 +83,7 @@ def write_package(
         not_exported=not_exported,
         state=layout,
         files=tuple(sorted(entries, key=lambda entry: entry.path)),
+        plan=plan,
     )
     _write(folder.path / MANIFEST_NAME, iter([_proven_text(manifest, folder.shown)]))
     problem: Exception | None = None
@@ -134,3 +147,13 @@ def _write(path: Path, chunks: Iterator[bytes | memoryview]) -> FileEntry:
         file.flush()
         os.fsync(file.fileno())
     return FileEntry(path.name, size, digest.hexdigest())
+
+
+def _entry(path: Path) -> FileEntry:
+    """A file that somebody else wrote, made sure to be on the disk."""
+    digest, piece = FileDigest(), 1 << 24
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        while data := file.read(piece):
+            digest.update(data)
+    return FileEntry(path.name, path.stat().st_size, digest.hexdigest())

@@ -19,6 +19,7 @@ class TargetCapabilities:
     ``kernels``: our ops are run by our kernels, never by their bodies.
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
+    ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs.
     """
 
     name: str
@@ -27,6 +28,7 @@ class TargetCapabilities:
     lowering: str
     quantized: str | None = None
     kernels: bool = False
+    plan: bool = False
 
 
 TARGETS = {
@@ -56,6 +58,15 @@ TARGETS = {
             ragged=False,
             lowering="lower-to-contrib,eliminate-common-subexpressions,lower-precision,"
             "eliminate-dead-code",
+        ),
+        TargetCapabilities(
+            name="tensorrt-plain",
+            summary="TensorRT's own layers, for TensorRT 11 or TensorRT-RTX 1.7; computes in the "
+            "dtype matrices are stored in",
+            ragged=False,
+            lowering="lower-precision{own-ops=true},lower-to-tensorrt,"
+            "eliminate-common-subexpressions,eliminate-dead-code",
+            plan=True,
         ),
     )
 }

@@ -13,12 +13,19 @@ from tests.parity.cases import CASES
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_LIBDELTAPORT = ("test_c_layer", "test_c_snapshots", "test_cpp_hosts", "test_embedding_page")
+"""The files of tests that build libdeltaport, for a minute, and share it."""
+
+
 def process_of(nodeid: str) -> str:
     """Where several processes run the tests, those for which this is the same share one.
 
-    They share what is slow to make: the tests of a file, and those of parity with a checkpoint.
+    They share what is slow to make: the tests of a file, those of parity with a checkpoint, and
+    those of libdeltaport.
     """
     file = nodeid.split("::")[0]
+    if file.startswith(tuple(f"tests/end_to_end/{name}.py" for name in _LIBDELTAPORT)):
+        return "libdeltaport"
     if not file.startswith("tests/parity/"):
         return file
     # A test's id has the names of its parameters with dashes between.

@@ -32,7 +32,7 @@ SHARED = {
     **dict.fromkeys(("products", "silu"), "test_fuse_*.py"),
     **dict.fromkeys(
         (
-            "contrib_calls",
+            "backend_calls",
             "own_calls",
             "recipe_checks",
             "standard_calls",

@@ -48,6 +48,7 @@ GATED_DELTA_RULE_NORM = OpDefinition(
     ),
     outputs=(Port("o", "float", "B,T,Hv*Dv", "normed and gated, 0 where padded"), NEW_STATE),
     in_place=(("state", "new_state"),),
+    float32=("A_log", "dt_bias", "norm", "state", "new_state"),
     body=BODY,
     attributes={
         "norm_eps": NORM_EPS,

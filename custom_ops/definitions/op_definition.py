@@ -98,7 +98,9 @@ class OpDefinition:
     ``body`` is ONNX textual syntax. It is at once the specification in executable form, the
     fallback where no kernel of ours is loaded, and the oracle kernels are tested against.
     ``attributes`` are by name. ``in_place`` are the inputs, each with the output it becomes, whose
-    buffers may be one where a kernel of ours runs the op; of a body nothing is said.
+    buffers may be one where a kernel of ours runs the op; of a body nothing is said. ``float32``
+    are the ports that stay so where activations are of two bytes, as they are on GPUs: there every
+    other float port is of one dtype.
     """
 
     name: str
@@ -108,6 +110,7 @@ class OpDefinition:
     body: str
     attributes: dict[str, Attribute] = field(default_factory=dict)
     in_place: tuple[tuple[str, str], ...] = ()
+    float32: tuple[str, ...] = ()
 
     def may_alias(self, read: int, written: int) -> bool:
         """Whether a kernel may find output ``written`` in the buffer of input ``read``."""

@@ -34,7 +34,7 @@ void check(const Sizes& sizes, const Attributes&) {
 
 // All but what the norm reads.
 template <class Element>
-kernels::DeltaStepsArgs<Element> read_rule(const Call& call) {
+kernels::DeltaRuleArgs<Element> read_rule(const Call& call) {
   return {
       .rows = call.sizes["B"],
       .tokens = call.sizes["T"],
@@ -60,17 +60,17 @@ kernels::DeltaStepsArgs<Element> read_rule(const Call& call) {
 
 cudaError_t launch_rule(const Call& call) {
   return with_activations(call, [&]<class Element>() {
-    return kernels::run_delta_steps(read_rule<Element>(call), call.stream);
+    return kernels::run_delta_rule(read_rule<Element>(call), call.stream);
   });
 }
 
 cudaError_t launch_rule_norm(const Call& call) {
   return with_activations(call, [&]<class Element>() {
-    kernels::DeltaStepsArgs<Element> args = read_rule<Element>(call);
+    kernels::DeltaRuleArgs<Element> args = read_rule<Element>(call);
     args.z = call.input<Element>("z");
     args.norm = call.input<float>("norm");
     args.output_norm_eps = call.attributes.real("output_norm_eps");
-    return kernels::run_delta_steps(args, call.stream);
+    return kernels::run_delta_rule(args, call.stream);
   });
 }
 

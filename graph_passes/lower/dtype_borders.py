@@ -34,14 +34,20 @@ class DtypeBorders:
         self._graph = graph
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
-    def compute_in(self, node: ir.Node, dtype: ir.DataType) -> None:
-        """Let ``node`` take and give ``dtype`` wherever it takes and gives floats."""
+    def compute_in(
+        self, node: ir.Node, dtype: ir.DataType, wide: tuple[set[int], set[int]] = (set(), set())
+    ) -> None:
+        """Let ``node`` take and give ``dtype`` wherever it takes and gives floats.
+
+        The inputs and outputs at the positions ``wide`` are float32 all the same.
+        """
         for position, value in enumerate(node.inputs):
-            if value is not None and is_float(value) and value.dtype != dtype:
-                node.replace_input_with(position, self._in_dtype(value, dtype, node))
-        for output in node.outputs:
+            wanted = ir.DataType.FLOAT if position in wide[0] else dtype
+            if value is not None and is_float(value) and value.dtype != wanted:
+                node.replace_input_with(position, self._in_dtype(value, wanted, node))
+        for position, output in enumerate(node.outputs):
             if is_float(output):
-                output.type = ir.TensorType(dtype)
+                output.type = ir.TensorType(ir.DataType.FLOAT if position in wide[1] else dtype)
 
     def give(self, index: int, dtype: ir.DataType) -> None:
         """Let output ``index`` of the graph be ``dtype``, under the name it has."""

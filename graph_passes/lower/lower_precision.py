@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from deltaport.custom_ops.definitions import DOMAIN
+from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, Port
 from deltaport.errors import InputError
 from deltaport.graph_passes.decoder_layout import layout_of, set_layout
 from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
-from deltaport.graph_passes.lower.contrib import CONTRIB
 from deltaport.graph_passes.lower.dtype_borders import DtypeBorders, is_float
+from deltaport.graph_passes.lower.expand.value_types import CONTRIB
 from deltaport.graph_passes.rewriting import is_op, recipe_of
 from deltaport.state_layout import StateLayout
 
@@ -40,13 +40,15 @@ class LowerPrecision(GraphPass):
     3. Where a value crosses over, a ``Cast`` stands, one for all its readers.
 
     ``dtype`` is ``float32``, ``float16``, ``bfloat16`` or ``auto``: that in which most elements of
-    matrices are stored. Nothing is to do for float32. Wants ``lower-to-contrib`` before it: what
-    our own ops compute is float32 by definition.
+    matrices are stored. Nothing is to do for float32. Wants ``lower-to-contrib`` before it, as our own
+    ops are float32 by definition; with ``own_ops`` they may be there, and take and give ``dtype`` at
+    all but the ports that their definition keeps float32.
     """
 
     name = "lower-precision"
 
     dtype: str = _AUTO
+    own_ops: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in (_AUTO, *_DTYPES):
@@ -60,7 +62,7 @@ class LowerPrecision(GraphPass):
         dtype = self._chosen(model)
         if dtype == "float32":
             return
-        if any(node.domain == DOMAIN for node in model.graph.all_nodes()):
+        if not self.own_ops and any(node.domain == DOMAIN for node in model.graph.all_nodes()):
             raise PreconditionError(
                 f"{self.name}: the graph has {DOMAIN} nodes; lower-to-contrib comes first"
             )
@@ -82,7 +84,7 @@ class LowerPrecision(GraphPass):
                 _drop_cast(graph, node)
             else:
                 is_half = node not in wide and _is_given_half(node, half)
-                borders.compute_in(node, half if is_half else ir.DataType.FLOAT)
+                borders.compute_in(node, half if is_half else ir.DataType.FLOAT, _wide_ports(node))
         for index, wanted in enumerate(given):
             if wanted is not None and is_float(graph.outputs[index]):
                 borders.give(index, wanted)
@@ -140,6 +142,18 @@ def _is_given_half(node: ir.Node, half: ir.DataType) -> bool:
         value is not None and value.dtype == half and recipe_of(value) is None
         for value in node.inputs
     )
+
+
+def _wide_ports(node: ir.Node) -> tuple[set[int], set[int]]:
+    """The inputs and outputs that stay float32 in any case."""
+    if node.domain != DOMAIN:
+        return set(), set()
+    definition = DEFINITIONS[node.op_type]
+
+    def wide(ports: tuple[Port, ...]) -> set[int]:
+        return {i for i, port in enumerate(ports) if port.name in definition.float32}
+
+    return wide(definition.inputs), wide(definition.outputs)
 
 
 def _is_between_floats(node: ir.Node) -> bool:

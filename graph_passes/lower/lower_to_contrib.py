@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deltaport.custom_ops.definitions import BODY_OPSET, DOMAIN
-from deltaport.errors import PassError
-from deltaport.graph_passes.decoder_layout import layout_of, set_layout
-from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
-from deltaport.graph_passes.lower.contrib import CONTRIB, EXPANSIONS, Call, expand
-from deltaport.graph_passes.verify.verify_in_place_safety import ALIASING_WRITERS
-from deltaport.state_layout import StateLayout, StateTensor, StateUpdate
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.lower.contrib import EXPANSIONS
+from deltaport.graph_passes.lower.expand.lower_calls import lower_calls, require_body_opset
+from deltaport.graph_passes.lower.expand.value_types import CONTRIB
 
 __all__ = ["LowerToContrib"]
 
@@ -40,47 +37,8 @@ class LowerToContrib(GraphPass):
 
     def requires(self, model: ir.Model) -> None:
         """Templates are written in the opset of the function bodies."""
-        opset = model.graph.opset_imports.get("")
-        if opset != BODY_OPSET:
-            raise PreconditionError(
-                f"{self.name}: graph is opset {opset}, expansions are opset {BODY_OPSET}"
-            )
+        require_body_opset(model, self.name)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Lower in one sweep: no expansion holds an op of ours."""
-        modified = False
-        for node in list(model.graph):
-            modified |= self._try_lower(node)
-        if modified:
-            model.graph.opset_imports.pop(DOMAIN, None)
-            model.graph.opset_imports[CONTRIB] = 1
-            set_layout(model, _updates_of_writers(model))
-        return ir.passes.PassResult(model, modified)
-
-    def _try_lower(self, node: ir.Node) -> bool:
-        if node.domain != DOMAIN:
-            return False
-        if node.op_type not in EXPANSIONS:
-            raise PassError(f"{self.name}: {DOMAIN}.{node.op_type} has no expansion")
-        call = Call(node)
-        expand(call, EXPANSIONS[node.op_type](call))
-        return True
-
-
-def _updates_of_writers(model: ir.Model) -> StateLayout:
-    outputs = {value.name: value for value in model.graph.outputs}
-    return StateLayout(
-        tuple(
-            replace(tensor, update=_update(tensor, outputs[tensor.output]))
-            for tensor in layout_of(model)
-        )
-    )
-
-
-def _update(tensor: StateTensor, present: ir.Value) -> StateUpdate:
-    writer = present.producer()
-    reads = [] if writer is None else [value and value.name for value in writer.inputs]
-    if writer is None or tensor.input not in reads:
-        return "swap"
-    way = (writer.op_type, reads.index(tensor.input), present.index())
-    return "in_place" if way in ALIASING_WRITERS else "swap"
+        """Lower in one sweep."""
+        return ir.passes.PassResult(model, lower_calls(model, EXPANSIONS, CONTRIB, self.name))

@@ -12,20 +12,23 @@ from deltaport.graph_passes.verify.tensor_types import TypeTable
 __all__ = ["check_function", "check_own_call"]
 
 _DTYPES = {
-    "float": (ir.DataType.FLOAT,),
     "int64": (ir.DataType.INT64,),
     "uint8": (ir.DataType.UINT8,),
     "bfloat16": (ir.DataType.BFLOAT16,),
     "T": (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16),
 }
-"""What a port's dtype allows; every ``T`` is one of its own, as checkpoints mix dtypes."""
+"""What a port's dtype allows; every ``T`` is one of its own, as checkpoints mix dtypes.
+
+A ``float`` is of the dtype the graph's activations have, where its op does not keep it float32.
+"""
 _ATTRIBUTES = {"float": ir.AttributeType.FLOAT, "int": ir.AttributeType.INT}
 
 
-def check_own_call(node: ir.Node, types: TypeTable) -> None:
+def check_own_call(node: ir.Node, types: TypeTable, activation: ir.DataType) -> None:
     """Raise ``PassError`` where a call is not what the op's definition says.
 
     ``types`` has those of the inputs, and is given those of the outputs: as declared.
+    ``activation`` is the dtype the graph computes in.
     """
     definition = _definition(node.op_type, node)
     for what, ports, values in (
@@ -35,16 +38,23 @@ def check_own_call(node: ir.Node, types: TypeTable) -> None:
         if len(values) != len(ports):
             raise fault(f"has {len(values)} {what}, expected {len(ports)}", node)
     _check_attributes(node, definition)
+
+    def checked(port: Port, value: ir.Value, what: str) -> PortShape:
+        allowed = _DTYPES.get(port.dtype) or (
+            ir.DataType.FLOAT if port.name in definition.float32 else activation,
+        )
+        return _checked(port, value, what, allowed, types, node)
+
     shapes = []
     for port, read in zip(definition.inputs, node.inputs, strict=True):
         if read is None:
             raise fault(f"input {port.name} is missing", node)
-        shapes.append(_checked(port, read, "input", types, node))
+        shapes.append(checked(port, read, "input"))
     for port, output in zip(definition.outputs, node.outputs, strict=True):
         if output.name == "":
             continue
         types.add(output, f"output {port.name}", node)
-        shapes.append(_checked(port, output, "output", types, node))
+        shapes.append(checked(port, output, "output"))
     problem = contradiction(shapes)
     if problem is not None:
         raise fault(problem, node)
@@ -85,10 +95,16 @@ def _check_attributes(node: ir.Node, definition: OpDefinition) -> None:
             raise fault(f"attribute {name} is missing", node)
 
 
-def _checked(port: Port, value: ir.Value, what: str, types: TypeTable, node: ir.Node) -> PortShape:
+def _checked(
+    port: Port,
+    value: ir.Value,
+    what: str,
+    allowed: tuple[ir.DataType, ...],
+    types: TypeTable,
+    node: ir.Node,
+) -> PortShape:
     where = f"{what} {port.name} ({value.name})"
     dtype, shape = types[value]
-    if dtype not in _DTYPES[port.dtype]:
-        allowed = " or ".join(map(str, _DTYPES[port.dtype]))
-        raise fault(f"{where}: dtype {dtype}, expected {allowed}", node)
+    if dtype not in allowed:
+        raise fault(f"{where}: dtype {dtype}, expected {' or '.join(map(str, allowed))}", node)
     return PortShape(where, port.shape, shape)

@@ -26,6 +26,7 @@ ALIASING_WRITERS = {
     ("TensorScatter", 0, 0),
     ("GroupQueryAttention", 3, 1),
     ("GroupQueryAttention", 4, 2),
+    ("TRT_KVCacheUpdate", 0, 0),
 }
 """(op, input, output) whose kernels are written to update a buffer in place."""
 

@@ -11,6 +11,7 @@ namespace {
 constexpr const char* kCuda = "CUDAExecutionProvider";
 constexpr const char* kForCuda = "ort-cuda";
 constexpr const char* kWithKernels = "ort-cpu";
+constexpr const char* kForTensorrt = "tensorrt";  // and what begins so
 
 // Session options, released at the end of a scope.
 class Options {
@@ -83,6 +84,11 @@ bool use_cuda(const std::string& target, std::optional<Device> device,
 Decoder::Decoder(const OnnxRuntime& ort, const DecoderSource& source, const Manifest& manifest,
                  const DecoderOptions& options)
     : ort_(ort) {
+  if (manifest.target.starts_with(kForTensorrt)) {
+    throw EngineError(source.path.string() + ": made for TensorRT, whose plans this deltaport "
+                      "builds and does not run yet; run decoder.plan with TensorRT itself, or "
+                      "export the checkpoint with --target " + kForCuda);
+  }
   const bool cuda = use_cuda(manifest.target, options.device, ort.providers());
   const ort::Api& api = ort.api();
   const Options held(ort);

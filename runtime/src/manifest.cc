@@ -18,10 +18,11 @@ namespace {
 using Type = Json::Type;
 
 // Raised whenever an older runtime would misread a newer engine.
-constexpr int64_t kSchemaVersion = 3;
+constexpr int64_t kSchemaVersion = 4;
 constexpr char kVersionField[] = "schema_version";
 
-// What is in `model` and in `quantization` nothing here goes by; Python's reader checks the latter.
+// What is in `model`, `quantization` and `plan` nothing here goes by; Python's reader checks the
+// latter two.
 constexpr Field kFields[] = {
     {"deltaport_version", Type::text}, {"target", Type::text},
     {"ragged", Type::boolean},         {"dtype", Type::text},
@@ -30,6 +31,7 @@ constexpr Field kFields[] = {
     {"op_library_version", Type::integer}, {"quantization", Type::object, true},
     {"model", Type::object},           {"not_exported", Type::object},
     {"state", Type::array},            {"files", Type::array},
+    {"plan", Type::object, true},
 };
 
 Json parse(const std::string& text, const std::string& source) {

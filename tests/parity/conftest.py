@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deltaport.exporter.export import StorageDtype, export_checkpoint
+from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime import Engine
 from deltaport.runtime.kernel_library import ISA_VARIABLE
 from tests.checkpoints import save_checkpoint
@@ -15,6 +16,7 @@ from tests.parity.cases import CASES, Case
 from tests.parity.oracle import Oracle, Reference
 from tests.parity.targets import label, subjects
 from tests.parity.traces import trace_once
+from tests.without_tensorrt import open_without_tensorrt
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def subject(request: pytest.FixtureRequest, original: Original) -> Subject:
     target, isa = request.param
     folder = original.checkpoint.parent / target
-    # ort-cuda computes in the dtype it stores; on the CPU, and against fp32, that must be fp32.
-    dtype: StorageDtype = "auto" if target != "ort-cuda" else "float32"
+    # Targets for GPUs compute in the dtype they store; on the CPU, and against fp32, that is fp32.
+    dtype: StorageDtype = "float32" if "lower-precision" in TARGETS[target].lowering else "auto"
     with pytest.MonkeyPatch.context() as patch:
         if not folder.exists():  # one engine for every instruction set
             patch.setattr("deltaport.exporter.trace.trace", trace_once)
             export_checkpoint(original.checkpoint, folder, target=target, dtype=dtype)
         if isa is not None:
             patch.setenv(ISA_VARIABLE, isa)
-        engine = Engine.open(folder, threads=2)
+        has_plan = TARGETS[target].plan
+        engine = open_without_tensorrt(folder) if has_plan else Engine.open(folder, threads=2)
     return Subject(original, target, label(target, isa), dtype, engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime.kernel_library import supported_isas
 
-__all__ = ["EVERY_TARGET", "label", "subjects"]
+__all__ = ["BISECTED", "label", "subjects"]
 
 
 def subjects() -> list[tuple[str, str | None]]:
@@ -17,8 +17,12 @@ def subjects() -> list[tuple[str, str | None]]:
     return sorted([*of_kernels, *others], key=lambda subject: list(TARGETS).index(subject[0]))
 
 
-EVERY_TARGET = list({subject[0]: subject for subject in reversed(subjects())}.values())[::-1]
+_EVERY_TARGET = list({subject[0]: subject for subject in reversed(subjects())}.values())[::-1]
 """Every target once, where our kernels run it with the best instruction set."""
+
+BISECTED = [subject for subject in _EVERY_TARGET if not TARGETS[subject[0]].plan]
+"""Those whose passes are proven one by one, but for TensorRT's: it adds a single one that changes
+what is computed, which tests/passes compares op by op."""
 
 
 def label(target: str, isa: str | None) -> str:

@@ -13,7 +13,7 @@ from deltaport.graph_passes.lower.attach_function_bodies import AttachFunctionBo
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.numerics import Quantity, relative_error, tolerance
 from tests.oracles import Array
-from tests.passes.contrib_runner import session
+from tests.passes.expansion_runner import session
 from tests.passes.graph_text import lines, parse_graph, print_graph
 
 __all__ = ["check_refusal", "check_rewrite", "check_same_results"]

@@ -8,8 +8,11 @@ import onnx_ir as ir
 import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 import pytest
 
-from deltaport.graph_passes.lower.contrib.value_types import CONTRIB, LIKE_INPUT
-from deltaport.graph_passes.verify.contrib_signatures import SIGNATURES, VARIABLES
+from deltaport.graph_passes.lower.expand.value_types import CONTRIB, LIKE_INPUT
+from deltaport.graph_passes.verify.backend_signatures import SIGNATURES as ALL_SIGNATURES
+from deltaport.graph_passes.verify.backend_signatures import VARIABLES
+
+SIGNATURES = ALL_SIGNATURES[CONTRIB]
 
 DTYPES = {
     "tensor(float)": ir.DataType.FLOAT,
@@ -64,6 +67,8 @@ def test_attributes(op: str, schemas: dict[str, Any]) -> None:
 
 
 def test_both_tables_are_of_the_same_ops() -> None:
-    assert SIGNATURES.keys() == LIKE_INPUT.keys()
-    for op, likes in LIKE_INPUT.items():
-        assert len(likes) == len(SIGNATURES[op].outputs.split()), op
+    assert ALL_SIGNATURES.keys() == LIKE_INPUT.keys()
+    for domain, likes_of in LIKE_INPUT.items():
+        assert ALL_SIGNATURES[domain].keys() == likes_of.keys()
+        for op, likes in likes_of.items():
+            assert len(likes) == len(ALL_SIGNATURES[domain][op].outputs.split()), op

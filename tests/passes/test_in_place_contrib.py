@@ -20,11 +20,12 @@ from deltaport.custom_ops.definitions import (
 )
 from deltaport.errors import PassError
 from deltaport.graph_passes.decoder_layout import set_layout
+from deltaport.graph_passes.lower.lower_to_contrib import LowerToContrib
 from deltaport.graph_passes.verify.verify_in_place_safety import VerifyInPlaceSafety
 from deltaport.state_layout import StateLayout, StateTensor
 from tests.kernels.op_runner import Attributes
 from tests.oracles import Array
-from tests.passes.contrib_runner import lowered, session
+from tests.passes.expansion_runner import lowered, session
 
 Feeds = dict[str, Array]
 
@@ -56,7 +57,7 @@ def zeros(op: OpDefinition, sizes: dict[str, int]) -> Feeds:
 
 def test_caches_are_proven() -> None:
     feeds = zeros(GATED_ATTENTION, {"Hq*2*D": 64, "Hkv*D": 16, "Hkv": 2, "R/2": 2})
-    prove(lowered(GATED_ATTENTION, feeds, ATTRIBUTES, NORMS), CACHES)
+    prove(lowered(LowerToContrib(), GATED_ATTENTION, feeds, ATTRIBUTES, NORMS), CACHES)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_caches_are_proven() -> None:
 def test_other_state_is_refused(op: OpDefinition, weights: list[str]) -> None:
     feeds = zeros(op, {"K": 4, "K-1": 3, "2*Hk*Dk+Hv*Dv": 128 + 64})
     with pytest.raises(PassError, match=r"state -> new_state: .* \(update = swap\)"):
-        prove(lowered(op, feeds, {}, weights), {"state": "new_state"})
+        prove(lowered(LowerToContrib(), op, feeds, {}, weights), {"state": "new_state"})
 
 
 def run_bound(runner: ort.InferenceSession, feeds: Feeds, outputs: Feeds) -> None:
@@ -104,7 +105,9 @@ def test_one_buffer_does_what_two_do(
     for feeds in steps(B, T, *heads):
         if runner is None:
             norms = {name: feeds[name] for name in NORMS}
-            runner = session(lowered(GATED_ATTENTION, feeds, attributes, NORMS), norms, level)
+            runner = session(
+                lowered(LowerToContrib(), GATED_ATTENTION, feeds, attributes, NORMS), norms, level
+            )
         given = {name: array for name, array in feeds.items() if name not in NORMS}
         result = np.empty((B, T, heads[0] * heads[2]), np.float32)
         expected = {"o": result} | {CACHES[past]: np.full_like(feeds[past], 7) for past in CACHES}

@@ -23,7 +23,7 @@ from deltaport.graph_passes.verify.verify_graph import VerifyGraph
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.state_layout import StateLayout
 from tests.oracles import Array
-from tests.passes.contrib_runner import evaluated, run_lowered, session
+from tests.passes.expansion_runner import evaluated, run_lowered, session
 from tests.passes.graph_text import parse_graph, print_graph
 from tests.passes.small_decoder import ROWS, small_decoder, step, weights_of
 

@@ -13,9 +13,9 @@ bool is_given(cudaStream_t stream) { return reinterpret_cast<uintptr_t>(stream) 
 }  // namespace
 
 template <class Element>
-cudaError_t run_delta_steps(const DeltaStepsArgs<Element>& args, cudaStream_t stream) {
+cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
   if (!is_given(stream)) return cudaErrorInvalidValue;
-  run_delta_steps(args);
+  args.tokens <= kFewTokens ? run_delta_steps(args) : run_delta_chunks(args);
   return cudaSuccess;
 }
 
@@ -24,9 +24,9 @@ cudaError_t run_convolution(const ConvArgs<Element>& args, cudaStream_t stream) 
   return is_given(stream) && run_convolution(args) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-template cudaError_t run_delta_steps(const DeltaStepsArgs<float>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaStepsArgs<BFloat16>&, cudaStream_t);
-template cudaError_t run_delta_steps(const DeltaStepsArgs<Float16>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<float>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<BFloat16>&, cudaStream_t);
+template cudaError_t run_delta_rule(const DeltaRuleArgs<Float16>&, cudaStream_t);
 template cudaError_t run_convolution(const ConvArgs<float>&, cudaStream_t);
 template cudaError_t run_convolution(const ConvArgs<BFloat16>&, cudaStream_t);
 template cudaError_t run_convolution(const ConvArgs<Float16>&, cudaStream_t);

@@ -21,24 +21,25 @@ from tests.tensorrt.test_plugins import refusal, single, types
 from tests.tensorrt.test_ports import OPS
 
 Case = dict[str, Any]
-LENGTHS = [7, 0, 3]
+TOKENS = (7, 40)
+"""Those the delta rule takes one by one, and those it takes in chunks, of which it has two."""
 
 
-def convolution(seed: int) -> Case:
-    case = test_causal_conv1d.make_case(seed, T=7, C=130, lengths=LENGTHS)
+def convolution(seed: int, T: int = 7) -> Case:
+    case = test_causal_conv1d.make_case(seed, T=T, C=130, lengths=[T, 0, 3])
     return poison_padding(case, "x")
 
 
-def rule(seed: int) -> Case:
-    case = delta_rule_cases.make_case(seed, T=7, lengths=LENGTHS, dims=(128, 33))
+def rule(seed: int, T: int = 7) -> Case:
+    case = delta_rule_cases.make_case(seed, T=T, lengths=[T, 0, 3], dims=(128, 33))
     return poison_padding(case, "qkv", "a", "b")
 
 
-def rule_norm(seed: int) -> Case:
-    return delta_rule_cases.with_norm(rule(seed), seed)
+def rule_norm(seed: int, T: int = 7) -> Case:
+    return delta_rule_cases.with_norm(rule(seed, T), seed)
 
 
-CASES: dict[str, tuple[Callable[[int], Case], Callable[..., tuple[Array, Array]]]] = {
+CASES: dict[str, tuple[Callable[..., Case], Callable[..., tuple[Array, Array]]]] = {
     "CausalConv1d": (convolution, causal_conv1d),
     "GatedDeltaRule": (rule, gated_delta_rule),
     "GatedDeltaRuleNorm": (rule_norm, gated_delta_rule_norm),
@@ -71,21 +72,25 @@ def run(
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_matches_the_oracle(adapter: Library, op: str) -> None:
+@pytest.mark.parametrize("T", TOKENS)
+def test_matches_the_oracle(adapter: Library, op: str, T: int) -> None:
     make_case, oracle = CASES[op]
-    case = make_case(1)
+    case = make_case(1, T)
     output, new_state = run(adapter.plugin(op), op, case)
     expected, expected_state = oracle(**case)
     assert_close(output, expected)
     assert_close(new_state, expected_state, Quantity.STATE)
-    assert not output[is_padding(7, case["lengths"])].any()
+    assert not output[is_padding(T, case["lengths"])].any()
     assert adapter.host.log() == []
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_state_may_be_updated_where_it_lies(adapter: Library, op: str, dtype: str) -> None:
-    case = CASES[op][0](2)
+@pytest.mark.parametrize("T", TOKENS)
+def test_a_state_may_be_updated_where_it_lies(
+    adapter: Library, op: str, dtype: str, T: int
+) -> None:
+    case = CASES[op][0](2, T)
     output, new_state = run(adapter.plugin(op), op, case, dtype=dtype)
     again, state = run(adapter.plugin(op), op, case, dtype=dtype, in_place=True)
     assert_same_bits(again.astype(np.float32), output.astype(np.float32))

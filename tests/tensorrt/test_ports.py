@@ -16,6 +16,7 @@ PLUGINS = {
     "gated_delta_rule": ("GatedDeltaRule", "GatedDeltaRuleNorm"),
 }
 """The ops of each folder of kernels."""
+NO_PLUGIN_YET = {"sparse_moe"}
 OPS = tuple(op for ops in PLUGINS.values() for op in ops)
 PORT = re.compile(r"(\w+) (\w+)\[([^]]*)]")
 
@@ -33,7 +34,7 @@ IN_FLOAT32 = {"A_log", "dt_bias", "norm", "state", "new_state"}
 
 def test_every_op_with_a_kernel_has_a_plugin(adapter: Library) -> None:
     kernels = (ROOT / "custom_ops" / "kernels").glob("*/cuda.cu")
-    assert {source.parent.name for source in kernels} == set(PLUGINS)
+    assert {source.parent.name for source in kernels} == {*PLUGINS, *NO_PLUGIN_YET}
     assert tuple(creator.name for creator in adapter.creators) == OPS
 
 

@@ -18,7 +18,7 @@ from deltaport.graph_passes.recipes.layout_recipes import Squeeze
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.recipes.recipe_dtype import in_dtype
 from deltaport.graph_passes.recipes.unsqueeze_recipe import Unsqueeze, unsqueezed
-from tests.passes.contrib_runner import Arrays
+from tests.passes.expansion_runner import Arrays
 
 F32, F16 = np.dtype(np.float32), np.dtype(np.float16)
 BF16 = np.dtype(ml_dtypes.bfloat16)

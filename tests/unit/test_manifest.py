@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltaport.errors import EngineError
-from deltaport.package import SCHEMA_VERSION, FileEntry, Manifest
+from deltaport.package import SCHEMA_VERSION, FileEntry, Manifest, Plan
 from deltaport.state_layout import StateLayout, StateTensor
 
 MANIFEST = Manifest(
@@ -276,3 +277,29 @@ def test_any_damage_is_a_manifest_or_an_engine_error(document: dict[str, Any]) -
     else:
         # What is accepted is kept (compared as text, since NaN is not equal to itself).
         assert json.dumps(json.loads(result.to_json())) == json.dumps(document)
+
+
+PLAN = Plan("decoder.onnx", "TensorRT-RTX 1.7.1.116", "sm89", 8, 512, 8192)
+
+
+def test_a_plan_round_trip() -> None:
+    manifest = replace(MANIFEST, plan=PLAN)
+    assert Manifest.from_json(manifest.to_json(), source="m.json") == manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"file": "other.plan"}, "plan 'other.plan' is not among files"),
+        ({"file": 1}, r"plan\.file is 1, expected text"),
+        ({"gpu": ""}, r"plan\.gpu is '', expected text"),
+        ({"builder": "a\nb"}, r"plan\.builder is 'a\\nb', expected text"),
+        ({"slots": 0}, r"plan\.slots is 0, expected a positive integer"),
+        ({"capacity": True}, r"plan\.capacity is True, expected a positive integer"),
+        ({"prefill_tokens": 2**31}, r"plan\.prefill_tokens is 2147483648, expected a positive"),
+        ({"more": 1}, "plan: expected the fields file, builder, gpu, slots"),
+    ],
+)
+def test_a_damaged_plan_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        parse(DOCUMENT | {"plan": PLAN.to_json() | change})

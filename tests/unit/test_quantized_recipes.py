@@ -21,7 +21,7 @@ from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe, Source, TensorSource
 from deltaport.graph_passes.recipes.region import Region
 from deltaport.weight_format import WeightFormat
-from tests.passes.contrib_runner import Arrays
+from tests.passes.expansion_runner import Arrays
 
 FORMATS = [WeightFormat(4), WeightFormat(4, 128, True), WeightFormat(8, 64), WeightFormat(8)]
 

@@ -6,24 +6,19 @@ Expansions compute with ops that have kernels both on CPU, in float32, and on CU
 to the CPU, where ``GroupQueryAttention`` wants its ``total_sequence_length``.
 """
 
-from collections.abc import Callable, Mapping
-
 from deltaport.graph_passes.lower.contrib import (
     add_rms_norm,
     causal_conv1d,
     gated_attention,
     gated_delta_rule,
-    linear,
     sparse_moe,
-    swiglu,
 )
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion, expand
-from deltaport.graph_passes.lower.contrib.value_types import CONTRIB
+from deltaport.graph_passes.lower.expand import linear, swiglu
+from deltaport.graph_passes.lower.expand.lower_calls import Expansions
 
-__all__ = ["CONTRIB", "EXPANSIONS", "Call", "Expansion", "expand"]
+__all__ = ["EXPANSIONS"]
 
-EXPANSIONS: Mapping[str, Callable[[Call], Expansion]] = {
+EXPANSIONS: Expansions = {
     "AddRMSNorm": add_rms_norm.expansion,
     "CausalConv1d": causal_conv1d.expansion,
     "GatedAttention": gated_attention.expansion,

@@ -8,8 +8,8 @@ CUDA, so the state needs two.
 
 from __future__ import annotations
 
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 from deltaport.graph_passes.recipes.unsqueeze_recipe import unsqueezed
 
 __all__ = ["expansion"]

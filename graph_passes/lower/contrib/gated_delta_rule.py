@@ -13,37 +13,16 @@ on CPU it takes decay logits below -17 for no decay, and its write strength is 7
 
 from __future__ import annotations
 
-import numpy as np
-
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
-from deltaport.graph_passes.rewriting import constant
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.delta_rule_inputs import GATES, DeltaRuleSizes
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 
 __all__ = ["expansion", "expansion_with_norm"]
 
-# l2norm(x) = x / sqrt(sum(x^2) + eps) is an RMS norm of epsilon eps / Dk with scale Dk^-0.5. One
-# serves queries and keys: they lie side by side.
 RULE = """
-    packed = Constant<value_ints = [{both_key_dims}, {value_dim}]>()
-    heads = Constant<value_ints = [0, 0, {both_key_heads}, {key_head_dim}]>()
     flat = Constant<value_ints = [0, 0, {both_key_dims}]>()
-    qk, v = Split<axis = 2>(qkv, packed)
-    qk_heads = Reshape(qk, heads)
-    qk_normed = RMSNormalization<axis = -1, epsilon = {l2_eps}>(qk_heads, unit_length)
     qk_flat = Reshape(qk_normed, flat)
     q, k = Split<axis = 2, num_outputs = 2>(qk_flat)
-
-    rate = Exp(A_log)
-    a_biased = Add(a, dt_bias)
-    step = Softplus(a_biased)
-    decay = Mul(rate, step)
-    log_decay = Neg(decay)
-    one = Constant<value_float = 1.0>()
-    b_negated = Neg(b)
-    b_exp = Exp(b_negated)
-    b_divisor = Add(b_exp, one)
-    beta = Div(one, b_divisor)
-
     {read_out}, new_state = com.microsoft.LinearAttention<q_num_heads = {key_heads},
         kv_num_heads = {value_heads}, scale = {scale}, update_rule = "gated_delta">(
         q, k, v, state, log_decay, beta)
@@ -66,22 +45,13 @@ def expansion_with_norm(call: Call) -> Expansion:
 
 
 def _expansion(call: Call, read_out: str, after: str) -> Expansion:
-    value_heads, key_head_dim, value_head_dim = (call.size("state", axis) for axis in (1, 2, 3))
-    value_dim = value_heads * value_head_dim
-    both_key_dims = call.size("qkv", 2) - value_dim
-    both_key_heads = both_key_dims // key_head_dim
-    text = RULE.format(
-        both_key_dims=both_key_dims,
-        both_key_heads=both_key_heads,
-        key_head_dim=key_head_dim,
-        key_heads=both_key_heads // 2,
-        value_dim=value_dim,
-        value_heads=value_heads,
-        l2_eps=call.number("norm_eps") / key_head_dim,
-        scale=key_head_dim**-0.5,
+    sizes = DeltaRuleSizes.of(call)
+    rule = RULE.format(
+        both_key_dims=sizes.both_key_dims,
+        key_heads=sizes.key_heads,
+        value_heads=sizes.value_heads,
+        scale=sizes.key_head_dim**-0.5,
         read_out=read_out,
     )
-    graph = call.node.graph
-    assert graph is not None, "passes rewrite nodes that are in a graph"
-    unit_length = constant(graph, np.full(key_head_dim, key_head_dim**-0.5, np.float32))
-    return Expansion(text + after, {"unit_length": unit_length})
+    text = sizes.unit_keys("qkv") + GATES.format(a="a", b="b") + rule + after
+    return Expansion(text, sizes.values)

@@ -7,10 +7,12 @@ its SwiGLU is silu(gate) * up. It knows no padding: every token selects experts.
 
 from __future__ import annotations
 
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
+import onnx_ir as ir
+
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
+from deltaport.graph_passes.lower.expand.shared_expert import with_shared_expert
 from deltaport.graph_passes.recipes.interleave_recipe import Interleave
-from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
 __all__ = ["expansion", "expansion_with_shared_expert"]
 
@@ -24,22 +26,6 @@ ROUTED = """
         x, router_rows, gate_up_wide, , down_wide)
 """
 
-SHARED = """
-    shared_gate_up_wide = Cast<to = 1>(shared_gate_up)
-    shared_both = MatMul(x, shared_gate_up_wide)
-    gate, up = Split<axis = -1, num_outputs = 2>(shared_both)
-    gate_sigmoid = Sigmoid(gate)
-    gate_silu = Mul(gate, gate_sigmoid)
-    inner = Mul(gate_silu, up)
-    shared_down_wide = Cast<to = 1>(shared_down)
-    shared = MatMul(inner, shared_down_wide)
-    shared_gate_wide = Cast<to = 1>(shared_gate)
-    share_logit = MatMul(x, shared_gate_wide)
-    share = Sigmoid(share_logit)
-    shared_part = Mul(shared, share)
-    y = Add(routed, shared_part)
-"""
-
 
 def expansion(call: Call) -> Expansion:
     """``SparseMoE``."""
@@ -48,12 +34,7 @@ def expansion(call: Call) -> Expansion:
 
 def expansion_with_shared_expert(call: Call) -> Expansion:
     """``SharedExpertMoE``; the shared expert's weights [out,in] are transposed for ``MatMul``."""
-    routed = _routed(call, "routed")
-    shared = {
-        port: call.laid_out(port, transposed(call.recipe(port), (1, 0)), "transposed")
-        for port in ("shared_gate", "shared_gate_up", "shared_down")
-    }
-    return Expansion(routed.text + SHARED, {**routed.values, **shared})
+    return with_shared_expert(call, _routed(call, "routed"), ir.DataType.FLOAT)
 
 
 def _routed(call: Call, y: str) -> Expansion:

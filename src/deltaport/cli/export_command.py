@@ -18,6 +18,7 @@ from deltaport.graph_passes.target_capabilities import TARGETS
 from .installed import check_installed
 from .options import accept_fields_option, json_option, passes_option, quiet_option
 from .paths import check_exported
+from .plan_options import chosen_plan, plan_options
 from .text_file import read_text
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
   deltaport export Qwen3.5-0.8B -o qwen-int4.engine --quantize int4 --text book.txt
+  deltaport export Qwen3.5-0.8B -o qwen.trt --target tensorrt-plain --gpu sm89
   deltaport export Qwen3.5-0.8B --dry-run
   deltaport export Qwen3.5-0.8B --dry-run --dump-dir graphs
 """,
@@ -78,6 +80,7 @@ Examples:
     help="With --quantize: measure on this text, UTF-8, what quantizing costs. Exports the same "
     "engine without it, too, for as long as that takes. '-' reads the text from stdin.",
 )
+@plan_options
 @passes_option(
     required=False, meaning="Graph passes to run in place of those the target has by default."
 )
@@ -107,6 +110,11 @@ def export(
     quantize: str | None,
     text: str | None,
     passes: str | None,
+    slots: int | None,
+    prefill_tokens: int | None,
+    context: int | None,
+    gpu: str | None,
+    no_plan: bool,
     dump_dir: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -123,6 +131,7 @@ def export(
         raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
     if text is not None and (quantize is None or dry_run):
         raise click.UsageError("--text measures what --quantize costs, and not on a dry run")
+    plan = chosen_plan(target, slots, prefill_tokens, context, gpu, no_plan=no_plan)
     check_exported(checkpoint)
     check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export
@@ -138,7 +147,7 @@ def export(
     stored = cast("StorageDtype", dtype)
     with ExportProgress(quiet=quiet) as progress, _failures_of(passes, quantize):
         if dry_run or output is None:
-            plan = plan_export(
+            dry = plan_export(
                 checkpoint,
                 output,
                 target=target,
@@ -150,7 +159,7 @@ def export(
                 accept_fields=accept_fields,
                 events=progress.events,
             )
-            facts = facts_of_export(plan, output or checkpoint)
+            facts = facts_of_export(dry, output or checkpoint)
         else:
             export_checkpoint(
                 checkpoint,
@@ -160,6 +169,7 @@ def export(
                 quantize=quantize,
                 text=given,
                 passes=passes,
+                plan=plan,
                 dump_dir=dump_dir,
                 overwrite=overwrite,
                 accept_fields=accept_fields,
@@ -222,5 +232,7 @@ def _print_summary(facts: Facts) -> None:
             ("time", format_seconds(facts["seconds"])),
         ],
     )
+    if TARGETS[engine["target"]].plan:
+        return  # nothing of ours runs it
     # Not in the table, which would break a long line, and nobody could copy it.
     write_text(f"  try           deltaport run {quote(facts['path'])} {prompt}\n")

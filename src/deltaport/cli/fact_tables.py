@@ -125,9 +125,26 @@ def print_quantization(quantization: Facts) -> None:
         )
 
 
+def _print_plan(plan: Facts) -> None:
+    write_text("\n")
+    gpu = "the GPU it was built on" if plan["gpu"] == "this" else one_line(plan["gpu"])
+    print_table(
+        f"plan: {one_line(plan['file'])}",
+        [
+            ("built by", one_line(plan["builder"])),
+            ("for", gpu),
+            ("decode", f"{plan['slots']:,} sequences at most"),
+            ("prefill", f"{plan['prefill_tokens']:,} tokens of one sequence at most"),
+            ("caches", f"{plan['capacity']:,} tokens a sequence"),
+        ],
+    )
+
+
 def _print_engine(engine: Facts) -> None:
     if engine["quantization"] is not None:
         print_quantization(engine["quantization"])
+    if engine["plan"] is not None:
+        _print_plan(engine["plan"])
     if engine["ops"] is not None:
         write_text("\n")
         print_table(

@@ -115,6 +115,7 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
             "dtype": manifest.dtype,
             "bytes": _folder_bytes(folder, manifest),
             "files": [{"path": entry.path, "bytes": entry.size} for entry in manifest.files],
+            "plan": None if manifest.plan is None else manifest.plan.to_json(),
             **_shared_engine_facts(
                 manifest.state, graph, manifest.not_exported, manifest.quantization
             ),
@@ -154,6 +155,7 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
             "dtype": checkpoint.matrix_dtype,
             "bytes": sum(sizes.values()),
             "files": [{"path": name, "bytes": sizes[name]} for name in sorted(sizes)],
+            "plan": None,
             **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported, plan.quantization),
         },
     }

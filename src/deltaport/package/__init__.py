@@ -3,6 +3,7 @@
 from .file_digest import FileDigest
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileEntry, Manifest
 from .open_package import engine_identity, open_package
+from .plan import Plan
 from .quantization import Loss, Quantization, RoleStorage
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FileEntry",
     "Loss",
     "Manifest",
+    "Plan",
     "Quantization",
     "RoleStorage",
     "engine_identity",

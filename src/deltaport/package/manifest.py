@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from deltaport.errors import EngineError
+from deltaport.package.plan import Plan
 from deltaport.package.quantization import Quantization
 from deltaport.state_layout import StateLayout
 from deltaport.strict_json import JsonProblem, parse_object
@@ -17,7 +18,7 @@ from deltaport.strict_json import JsonProblem, parse_object
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "FileEntry", "Manifest"]
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever an older runtime would misread a newer engine."""
 
 
@@ -39,7 +40,8 @@ class Manifest:
     ``vocab_size``, ``max_positions`` and ``eos_token_ids``.
     ``ragged``: the rows of a step may have any number of tokens each; where it is false, a step of
     more than one token runs one row without padding, and no step runs a row without tokens.
-    ``not_exported`` counts checkpoint tensors left out, by what they belong to.
+    ``not_exported`` counts checkpoint tensors left out, by what they belong to. ``plan`` is what
+    TensorRT made of the graph, where it did.
     """
 
     deltaport_version: str
@@ -56,6 +58,7 @@ class Manifest:
     not_exported: Mapping[str, int]
     state: StateLayout
     files: tuple[FileEntry, ...]
+    plan: Plan | None = None
 
     def to_json(self) -> str:
         """The file's text; equal manifests give equal bytes."""
@@ -68,6 +71,7 @@ class Manifest:
                 "quantization": None if self.quantization is None else self.quantization.to_json(),
                 "state": self.state.to_json(),
                 "files": [asdict(entry) for entry in self.files],
+                "plan": None if self.plan is None else self.plan.to_json(),
             }
         )
         return json.dumps(document, indent=2) + "\n"
@@ -98,6 +102,9 @@ class Manifest:
             raise EngineError(f"{source}: files lists a path twice; export the engine again")
         if document["decoder"] not in listed:
             raise EngineError(f"{source}: decoder {document['decoder']!r:.80} is not among files")
+        plan = None if document["plan"] is None else Plan.from_json(document["plan"], source=source)
+        if plan is not None and plan.file not in listed:
+            raise EngineError(f"{source}: plan {plan.file!r:.80} is not among files")
         return cls(
             **document
             | {
@@ -105,6 +112,7 @@ class Manifest:
                 "quantization": _quantization(document["quantization"], source),
                 "state": StateLayout.from_json(document["state"], source=source),
                 "files": files,
+                "plan": plan,
             }
         )
 
@@ -124,8 +132,9 @@ _FIELD_TYPES: dict[str, type] = {
     "not_exported": dict,
     "state": list,
     "files": list,
+    "plan": dict,
 }
-_MAY_BE_NULL = {"quantization"}
+_MAY_BE_NULL = {"plan", "quantization"}
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The dtypes that onnxruntime's own ops take together, as far as graphs of ours call them.
 
-What their outputs look like is in ``lower.contrib.value_types``.
+What their outputs look like is in ``lower.expand.value_types``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["SIGNATURES", "VARIABLES", "ContribSignature"]
+from deltaport.graph_passes.lower.expand.value_types import CONTRIB, TENSORRT
+
+__all__ = ["SIGNATURES", "VARIABLES", "BackendSignature"]
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
@@ -24,7 +26,7 @@ VARIABLES: Mapping[str, tuple[ir.DataType, ...]] = {
 
 
 @dataclass(frozen=True)
-class ContribSignature:
+class BackendSignature:
     """Type variables of the inputs and outputs, ``?`` after those that may be left out.
 
     ``attributes`` are those a call may have; a type in capitals is one that it must.
@@ -35,17 +37,17 @@ class ContribSignature:
     attributes: Mapping[str, str]
 
 
-SIGNATURES: Mapping[str, ContribSignature] = {
-    "CausalConvWithState": ContribSignature(
+_CONTRIB: Mapping[str, BackendSignature] = {
+    "CausalConvWithState": BackendSignature(
         "T T T? T?", "T T", {"activation": "string", "channels_last": "int"}
     ),
-    "GatedRMSNorm": ContribSignature("T T T", "T", {"activation": "string", "epsilon": "float"}),
-    "GroupQueryAttention": ContribSignature(
+    "GatedRMSNorm": BackendSignature("T T T", "T", {"activation": "string", "epsilon": "float"}),
+    "GroupQueryAttention": BackendSignature(
         "T T? T? S? S? M M",
         "T S? S?",
         {"num_heads": "INT", "kv_num_heads": "INT", "scale": "float"},
     ),
-    "LinearAttention": ContribSignature(
+    "LinearAttention": BackendSignature(
         "T T T S? T? T?",
         "T S",
         {
@@ -55,7 +57,7 @@ SIGNATURES: Mapping[str, ContribSignature] = {
             "update_rule": "string",
         },
     ),
-    "MoE": ContribSignature(
+    "MoE": BackendSignature(
         "T T T T? T",
         "T",
         {
@@ -67,8 +69,18 @@ SIGNATURES: Mapping[str, ContribSignature] = {
             "normalize_routing_weights": "int",
         },
     ),
-    "SkipSimplifiedLayerNormalization": ContribSignature(
+    "SkipSimplifiedLayerNormalization": BackendSignature(
         "T T T", "T U? U? T?", {"epsilon": "float"}
     ),
 }
-"""By op, version 1 of its domain: the leading ports of each, and the attributes we give."""
+_TENSORRT: Mapping[str, BackendSignature] = {
+    "TRT_Attention": BackendSignature(
+        "T T T T? M? M?", "T", {"causal_kind": "string", "TRT_decomposable": "int"}
+    ),
+    "TRT_KVCacheUpdate": BackendSignature("T T M", "T", {}),
+}
+SIGNATURES: Mapping[str, Mapping[str, BackendSignature]] = {
+    CONTRIB: _CONTRIB,
+    TENSORRT: _TENSORRT,
+}
+"""By domain, in its version 1, and op: the leading ports of each, and the attributes we give."""

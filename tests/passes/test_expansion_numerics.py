@@ -1,4 +1,4 @@
-"""Contrib expansions compute what the function bodies of our ops do, in float32 on the CPU.
+"""Expansions compute what the function bodies of our ops do, in float32 on the CPU.
 
 A body is the op's specification, and takes no part in lowering it. Two kinds of step are run, the
 only ones the expansions are for: one row of any length, and several rows of one token. State is
@@ -25,18 +25,28 @@ from deltaport.custom_ops.definitions import (
     SWIGLU,
     OpDefinition,
 )
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.lower.lower_to_contrib import LowerToContrib
+from deltaport.graph_passes.lower.lower_to_tensorrt import LowerToTensorrt
 from deltaport.numerics import Quantity
 from tests.kernels.op_runner import Attributes, assert_close, run_op
 from tests.oracles import Array
-from tests.passes.contrib_runner import lowered, run_lowered, session
+from tests.passes.expansion_runner import lowered, run_lowered, session
 
 Feeds = dict[str, Array]
 Dims = dict[str, int]
 Draw = Callable[..., Array]
 
+LOWERINGS = (LowerToContrib(), LowerToTensorrt())
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL")
 ONE_ROW = (7, 1, 70, 1, 1, 3)
 """Tokens of consecutive steps of one row: a start, single tokens, more than a chunk, a few."""
+
+
+@pytest.fixture(params=LOWERINGS, ids=lambda lowering: lowering.name)
+def lowering(request: pytest.FixtureRequest) -> GraphPass:
+    found: GraphPass = request.param
+    return found
 
 
 def normal(rng: np.random.Generator) -> Draw:
@@ -44,6 +54,7 @@ def normal(rng: np.random.Generator) -> Draw:
 
 
 def check_steps(
+    lowering: GraphPass,
     op: OpDefinition,
     steps: Iterator[Feeds],
     attributes: Attributes,
@@ -59,7 +70,7 @@ def check_steps(
     theirs: Feeds = {}
     for feeds in steps:
         if runner is None:
-            runner = session(lowered(op, feeds, attributes, weights), feeds, level)
+            runner = session(lowered(lowering, op, feeds, attributes, weights), feeds, level)
         names = [port.name for port in op.outputs]
         expected = dict(zip(names, run_op(op, feeds | ours, attributes), strict=True))
         found = dict(zip(names, run_lowered(runner, feeds | theirs), strict=True))
@@ -93,21 +104,30 @@ BATCHES = pytest.mark.parametrize(
 @BATCHES
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("C", "K"), [(6, 2), (40, 4)])
-def test_causal_conv1d(B: int, tokens: Sequence[int], C: int, K: int, level: str) -> None:
+def test_causal_conv1d(
+    lowering: GraphPass, B: int, tokens: Sequence[int], C: int, K: int, level: str
+) -> None:
     draw = normal(np.random.default_rng(B))
     fixed = {"weight": draw(C, K), "state": draw(B, K - 1, C)}
     steps = (
         fixed | {"x": draw(B, T, C), "lengths": lengths} for T, lengths, _ in steps_of(B, tokens)
     )
     state = {"state": "new_state"}
-    check_steps(CAUSAL_CONV1D, steps, {}, weights=["weight"], state=state, level=level)
+    check_steps(lowering, CAUSAL_CONV1D, steps, {}, weights=["weight"], state=state, level=level)
 
 
 @BATCHES
 @pytest.mark.parametrize("op", [GATED_DELTA_RULE, GATED_DELTA_RULE_NORM], ids=lambda op: op.name)
 @pytest.mark.parametrize(("Hk", "Hv", "Dk", "Dv"), [(1, 1, 8, 4), (2, 6, 16, 8), (4, 4, 32, 64)])
 def test_gated_delta_rule(
-    B: int, tokens: Sequence[int], op: OpDefinition, Hk: int, Hv: int, Dk: int, Dv: int
+    lowering: GraphPass,
+    B: int,
+    tokens: Sequence[int],
+    op: OpDefinition,
+    Hk: int,
+    Hv: int,
+    Dk: int,
+    Dv: int,
 ) -> None:
     draw = normal(np.random.default_rng(Hv))
 
@@ -136,14 +156,23 @@ def test_gated_delta_rule(
     names = {port.name for port in op.inputs}
     steps = ({name: step[name] for name in step if name in names} for step in feeds())
     weights = [name for name in ("A_log", "dt_bias", "norm") if name in names]
-    check_steps(op, steps, {"norm_eps": 1e-5}, weights=weights, state={"state": "new_state"})
+    check_steps(
+        lowering, op, steps, {"norm_eps": 1e-5}, weights=weights, state={"state": "new_state"}
+    )
 
 
 @BATCHES
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("Hq", "Hkv", "D", "R"), [(1, 1, 8, 8), (4, 2, 16, 4), (6, 1, 64, 16)])
 def test_gated_attention(
-    B: int, tokens: Sequence[int], Hq: int, Hkv: int, D: int, R: int, level: str
+    lowering: GraphPass,
+    B: int,
+    tokens: Sequence[int],
+    Hq: int,
+    Hkv: int,
+    D: int,
+    R: int,
+    level: str,
 ) -> None:
     draw, capacity = normal(np.random.default_rng(D)), 100
 
@@ -167,6 +196,7 @@ def test_gated_attention(
             }
 
     check_steps(
+        lowering,
         GATED_ATTENTION,
         feeds(),
         {"scale": 0.3, "norm_eps": 1e-5},
@@ -180,7 +210,9 @@ def test_gated_attention(
 @pytest.mark.parametrize("op", [SPARSE_MOE, SHARED_EXPERT_MOE], ids=lambda op: op.name)
 @pytest.mark.parametrize(("B", "T"), [(1, 9), (3, 1)])
 @pytest.mark.parametrize(("E", "top_k"), [(8, 1), (8, 3), (4, 4)])
-def test_moe(B: int, T: int, E: int, top_k: int, op: OpDefinition, stored: type) -> None:
+def test_moe(
+    lowering: GraphPass, B: int, T: int, E: int, top_k: int, op: OpDefinition, stored: type
+) -> None:
     draw, hidden, width, shared = normal(np.random.default_rng(E * top_k)), 16, 12, 10
     weights = {
         "gate_up": draw(E, 2 * width, hidden),
@@ -197,14 +229,14 @@ def test_moe(B: int, T: int, E: int, top_k: int, op: OpDefinition, stored: type)
         "router_logits": draw(B, T, E),
         "lengths": np.full(B, T, np.int64),
     }
-    check_steps(op, iter([feeds]), {"top_k": top_k}, weights=list(weights))
+    check_steps(lowering, op, iter([feeds]), {"top_k": top_k}, weights=list(weights))
 
 
-def test_the_rest() -> None:
+def test_the_rest(lowering: GraphPass) -> None:
     draw = normal(np.random.default_rng(0))
     sums = {"x": draw(2, 1, 24), "residual": draw(2, 1, 24), "scale": draw(24)}
-    check_steps(ADD_RMS_NORM, iter([sums]), {"norm_eps": 1e-5}, weights=["scale"])
-    check_steps(SWIGLU, iter([{"gate_up": 4 * draw(1, 5, 24)}]), {})
+    check_steps(lowering, ADD_RMS_NORM, iter([sums]), {"norm_eps": 1e-5}, weights=["scale"])
+    check_steps(lowering, SWIGLU, iter([{"gate_up": 4 * draw(1, 5, 24)}]), {})
     for stored in (np.float16, ml_dtypes.bfloat16):
         product = {"x": draw(1, 5, 24), "weight": draw(7, 24).astype(stored)}
-        check_steps(LINEAR, iter([product]), {}, weights=["weight"])
+        check_steps(lowering, LINEAR, iter([product]), {}, weights=["weight"])

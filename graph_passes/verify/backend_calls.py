@@ -1,4 +1,4 @@
-"""Check calls of onnxruntime's own ops against the table of what we know of them."""
+"""Check calls of backends' own ops against the table of what we know of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from deltaport.graph_passes.lower.contrib.value_types import LIKE_INPUT
-from deltaport.graph_passes.verify.contrib_signatures import SIGNATURES, VARIABLES
+from deltaport.graph_passes.lower.expand.value_types import LIKE_INPUT
+from deltaport.graph_passes.verify.backend_signatures import SIGNATURES, VARIABLES
 from deltaport.graph_passes.verify.faults import fault
 from deltaport.graph_passes.verify.tensor_types import TensorType, TypeTable
 
-__all__ = ["check_contrib_call"]
+__all__ = ["check_backend_call"]
 
 _ATTRIBUTES = {
     "int": ir.AttributeType.INT,
@@ -20,14 +20,14 @@ _ATTRIBUTES = {
 }
 
 
-def check_contrib_call(node: ir.Node, types: TypeTable) -> None:
+def check_backend_call(node: ir.Node, types: TypeTable) -> None:
     """Raise ``PassError`` where a call is not what the op takes.
 
     ``types`` has those of the inputs, and is given those of the outputs.
     """
-    if node.op_type not in SIGNATURES:
+    if node.op_type not in SIGNATURES[node.domain]:
         raise fault(f"{node.domain}.{node.op_type} is no op we know", node)
-    signature = SIGNATURES[node.op_type]
+    signature = SIGNATURES[node.domain][node.op_type]
     _check_attributes(node, signature.attributes)
     bound: dict[str, ir.DataType] = {}
     ports = signature.inputs.split()
@@ -79,6 +79,7 @@ def _bind(
 
 
 def _inferred(node: ir.Node, position: int, types: TypeTable) -> TensorType | None:
-    like = LIKE_INPUT[node.op_type][position] if position < len(LIKE_INPUT[node.op_type]) else None
+    likes = LIKE_INPUT[node.domain][node.op_type]
+    like = likes[position] if position < len(likes) else None
     value = None if like is None else node.inputs[like]
     return None if value is None else types[value]

@@ -1,8 +1,8 @@
-"""Dtypes and shapes of what standard and contrib nodes give."""
+"""Dtypes and shapes of what standard nodes and those of a backend's own ops give."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -11,20 +11,28 @@ from onnx import helper, numpy_helper, shape_inference
 from deltaport.errors import PassError
 from deltaport.graph_passes.rewriting import constant_of
 
-__all__ = ["CONTRIB", "LIKE_INPUT", "set_types"]
+__all__ = ["CONTRIB", "LIKE_INPUT", "TENSORRT", "set_types"]
 
 CONTRIB = "com.microsoft"
 """The domain of onnxruntime's own ops, version 1."""
+TENSORRT = "trt"
+"""The domain of ops that TensorRT's parser makes layers of, version 1."""
 
-LIKE_INPUT: Mapping[str, tuple[int | None, ...]] = {
-    "CausalConvWithState": (0, 3),
-    "GatedRMSNorm": (0,),
-    "GroupQueryAttention": (0, 3, 4),
-    "LinearAttention": (2, 3),
-    "MoE": (0,),
-    "SkipSimplifiedLayerNormalization": (0, None, None, 0),
+LIKE_INPUT: Mapping[str, Mapping[str, tuple[int | None, ...]]] = {
+    CONTRIB: {
+        "CausalConvWithState": (0, 3),
+        "GatedRMSNorm": (0,),
+        "GroupQueryAttention": (0, 3, 4),
+        "LinearAttention": (2, 3),
+        "MoE": (0,),
+        "SkipSimplifiedLayerNormalization": (0, None, None, 0),
+    },
+    TENSORRT: {
+        "TRT_Attention": (0,),
+        "TRT_KVCacheUpdate": (0,),
+    },
 }
-"""Per contrib op, which input each output has the dtype and shape of; None where it is not given.
+"""Per op, which input each output has the dtype and shape of; None where it is not given.
 
 True of ``LinearAttention`` with at most as many query heads as value heads, and of
 ``GroupQueryAttention`` with caches that have room for the new tokens.
@@ -36,18 +44,24 @@ def set_types(node: ir.Node, opset: int) -> None:
 
     Raises ``PassError`` where they cannot be told: templates are made so that they can.
     """
-    if node.domain == CONTRIB:
-        for output, position in zip(node.outputs, LIKE_INPUT[node.op_type], strict=False):
+    if node.domain in LIKE_INPUT:
+        likes = LIKE_INPUT[node.domain][node.op_type]
+        for output, position in zip(node.outputs, likes, strict=False):
             like = None if position is None else node.inputs[position]
             if like is not None:
                 output.type, output.shape = like.type, like.shape
         return
+    if node.op_type == "If":  # as its branches are declared: inference does not look into them
+        for output, branch in zip(
+            node.outputs, node.attributes["then_branch"].as_graph().outputs, strict=True
+        ):
+            output.type, output.shape = branch.type, branch.shape
+        return
     proto = onnx.NodeProto()
     ir.serde.serialize_node_into(proto, node)
     types, constants = {}, {}
-    for name, value in zip(proto.input, node.inputs, strict=True):
-        if value is None:
-            continue
+    for value in _read_by(node):
+        name = str(value.name)
         types[name] = _type_proto(value)
         array = constant_of(value)
         if array is not None:
@@ -62,6 +76,17 @@ def set_types(node: ir.Node, opset: int) -> None:
             raise PassError(f"{node.op_type} ({output.name}): dtype and shape cannot be told")
         output.type = ir.serde.deserialize_type_proto_for_type(found[output.name])
         output.shape = ir.serde.deserialize_type_proto_for_shape(found[output.name])
+
+
+def _read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, its subgraphs included: those read what is computed outside, too."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            inner = attribute.as_graph()
+            own = {*inner.inputs, *(value for each in inner for value in each.outputs)}
+            for each in inner:
+                yield from (value for value in _read_by(each) if value not in own)
 
 
 def _type_proto(value: ir.Value) -> onnx.TypeProto:

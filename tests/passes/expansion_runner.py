@@ -1,4 +1,4 @@
-"""Runs one of our ops as its function body does, and as its contrib expansion does."""
+"""Runs one of our ops as its expansion for a backend does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from deltaport.custom_ops.definitions import BODY_OPSET, DOMAIN, OpDefinition, Port
 from deltaport.graph_passes.decoder_layout import set_layout
-from deltaport.graph_passes.lower.lower_to_contrib import LowerToContrib
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.lower.expand.value_types import TENSORRT
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.recipe import Source
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
@@ -22,6 +23,7 @@ from deltaport.graph_passes.recipes.region import Region
 from deltaport.state_layout import StateLayout
 from tests.kernels.op_runner import Attributes, Feeds
 from tests.oracles import Array
+from tests.trt_bodies import trt_bodies
 
 __all__ = ["Arrays", "evaluated", "lowered", "one_call", "run_lowered", "session"]
 
@@ -77,11 +79,15 @@ def one_call(
 
 
 def lowered(
-    op: OpDefinition, feeds: Feeds, attributes: Attributes, weights: Sequence[str]
+    lowering: GraphPass,
+    op: OpDefinition,
+    feeds: Feeds,
+    attributes: Attributes,
+    weights: Sequence[str],
 ) -> ir.Model:
-    """The same graph in contrib ops, of which every value has a dtype and a shape."""
+    """The same graph in a backend's ops, of which every value has a dtype and a shape."""
     model = one_call(op, feeds, attributes, weights)
-    assert LowerToContrib()(model).modified
+    assert lowering(model).modified
     for node in model.graph:
         assert node.domain != DOMAIN
         assert all(v.dtype and v.shape is not None for v in node.outputs if v.name)
@@ -96,7 +102,10 @@ def evaluated(model: ir.Model, arrays: Feeds) -> onnx.ModelProto:
             data = b"".join(evaluate(tensor.recipe, Arrays(arrays)))
             array = np.frombuffer(data, tensor.recipe.dtype).reshape(tensor.recipe.shape)
             value.const_value = ir.Tensor(array, dtype=tensor.dtype, name=name)
-    return ir.to_proto(model)
+    proto = ir.to_proto(model)
+    if TENSORRT in model.graph.opset_imports:
+        proto.functions.extend(trt_bodies())
+    return proto
 
 
 def session(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deltaport.graph_passes.lower.contrib.call import Call
-from deltaport.graph_passes.lower.contrib.expansion import Expansion
+from deltaport.graph_passes.lower.expand.call import Call
+from deltaport.graph_passes.lower.expand.expansion import Expansion
 
 __all__ = ["expansion"]
 

@@ -1,0 +1,130 @@
+"""Parse a lowered decoder, prove that it was understood, and build a plan of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from deltaport.decoder_interface import LOGITS, STEP_INPUTS
+from deltaport.errors import EngineError, InputError, PassError
+from deltaport.exporter.tensorrt.parser_log import collecting_logger
+from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.exporter.tensorrt.step_shapes import step_kinds
+from deltaport.exporter.tensorrt.tensorrt_library import (
+    TensorRt,
+    driver_version,
+    require_driver,
+)
+from deltaport.state_layout import CAPACITY, StateLayout
+
+__all__ = ["build_plan", "builder_config"]
+
+_DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+
+
+def build_plan(
+    tensorrt: TensorRt,
+    decoder: Path,
+    layout: StateLayout,
+    *,
+    capacity: int,
+    options: PlanOptions,
+    stage: Callable[[str], None] = lambda _: None,
+) -> memoryview:
+    """Build ``decoder``, a graph with its weights beside it, for steps of the sizes in ``options``.
+
+    Raises ``InputError`` for a GPU that cannot be built for, ``EngineError`` with what TensorRT
+    says where it does not build, and ``PassError`` where the parser left an input unused or the
+    network is another than ``layout`` says: it would compute something else without a word.
+    """
+    trt = tensorrt.module
+    logger, builder, config = builder_config(tensorrt, options.gpu)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    stage("parsing the graph for TensorRT")
+    if not parser.parse(_with_capacity(decoder, capacity), str(decoder)):
+        raise EngineError(f"{decoder.name}: {tensorrt.flavour} refuses it: {_last(logger)}")
+    if logger.unused:
+        raise PassError(f"{tensorrt.flavour} would ignore an input: {logger.unused[0]}")
+    _check_interface(trt, network, layout, capacity)
+    for kind in step_kinds(options.slots, options.prefill_tokens):
+        profile = builder.create_optimization_profile()
+        for name, shapes in kind.shapes(layout, capacity):
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
+    stage(f"building with {tensorrt.flavour}")
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"{decoder.name}: {tensorrt.flavour} does not build it: {_last(logger)}")
+    return memoryview(plan)
+
+
+def builder_config(tensorrt: TensorRt, gpu: str | None) -> tuple[Any, Any, Any]:
+    """A logger, a builder that tells it what happens, and how to build for ``gpu``.
+
+    Raises ``InputError`` for one that cannot be built for, and where there is none by that name.
+    """
+    if gpu is None:
+        require_driver(tensorrt, driver_version())
+    trt = tensorrt.module
+    logger = collecting_logger(trt)
+    builder = trt.Builder(logger)
+    config = builder.create_builder_config()
+    # The gated delta rule is float32, and products rounded to TF32 would spoil its triangular solve.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if gpu is None:
+        return logger, builder, config
+    if not tensorrt.builds_for_others:
+        raise InputError(
+            f"--gpu {gpu}: {tensorrt.flavour} builds for the GPU it runs on alone; leave the option "
+            "out, or install tensorrt-rtx-cu13"
+        )
+    known = {name.lower(): each for name, each in trt.ComputeCapability.__members__.items()}
+    if not gpu.startswith("sm") or gpu not in known:
+        able = ", ".join(name for name in known if name.startswith("sm"))
+        raise InputError(
+            f"--gpu {gpu}: {tensorrt.flavour} {tensorrt.version} builds for {able} alone"
+        )
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(known[gpu], 0)
+    return logger, builder, config
+
+
+def _with_capacity(decoder: Path, capacity: int) -> bytes:
+    """The graph with caches of one size: TensorRT updates no others."""
+    model = onnx.load(str(decoder), load_external_data=False)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == CAPACITY:
+                dim.dim_value = capacity
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _check_interface(trt: Any, network: Any, layout: StateLayout, capacity: int) -> None:
+    """Names, dtypes and shapes of the network are those of the contract."""
+    inputs = {each.name: each for each in map(network.get_input, range(network.num_inputs))}
+    outputs = {each.name: each for each in map(network.get_output, range(network.num_outputs))}
+    for what, found, expected in (
+        ("inputs", inputs, {*STEP_INPUTS, *(tensor.input for tensor in layout)}),
+        ("outputs", outputs, {LOGITS, *(tensor.output for tensor in layout)}),
+    ):
+        if found.keys() != expected:
+            odd = sorted(found.keys() ^ expected)
+            raise PassError(f"the network's {what} differ from the contract: {', '.join(odd)}")
+    for tensor in layout:
+        shape = (-1, *(capacity if dim == CAPACITY else dim for dim in tensor.shape[1:]))
+        for each in (inputs[tensor.input], outputs[tensor.output]):
+            dtype = _DTYPE_NAMES.get(each.dtype.name, each.dtype.name)
+            if dtype != tensor.dtype or tuple(each.shape) != shape:
+                raise PassError(
+                    f"{each.name} is {dtype} {tuple(each.shape)} in the network, expected "
+                    f"{tensor.dtype} {shape}"
+                )
+
+
+def _last(logger: Any) -> str:
+    return logger.problems[-1] if logger.problems else "it does not say why"

@@ -1,0 +1,125 @@
+"""TensorRT in a process of its own: what crashes it must not crash an export.
+
+The request comes as JSON, and what happens is told as lines of JSON: ``stage`` with its name, and
+last ``done`` with the builder's name, or ``refused`` with an error's kind and message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deltaport import errors
+from deltaport.errors import DeltaportError, EngineError
+from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.state_layout import StateLayout
+
+__all__ = ["build_apart", "check_apart"]
+
+_Stage = Callable[[str], None]
+
+
+def check_apart(options: PlanOptions) -> str:
+    """What would build plans for these options, with its version.
+
+    Raises ``InputError`` where nothing would: TensorRT is missing or old, or so is a GPU's driver.
+    """
+    return _ask({"options": asdict(options)}, lambda _: None)
+
+
+def build_apart(
+    decoder: Path,
+    plan: Path,
+    layout: StateLayout,
+    *,
+    capacity: int,
+    options: PlanOptions,
+    stage: _Stage = lambda _: None,
+) -> str:
+    """Build ``decoder`` into the file ``plan``; returns what built it, with its version.
+
+    Raises what ``build_plan`` does, and ``EngineError`` where the process dies.
+    """
+    request = {
+        "decoder": str(decoder),
+        "plan": str(plan),
+        "layout": layout.to_json(),
+        "capacity": capacity,
+        "options": asdict(options),
+    }
+    return _ask(request, stage)
+
+
+def _ask(request: dict[str, Any], stage: _Stage) -> str:
+    command = [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None, "both are pipes"
+        try:
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+            for line in process.stdout:
+                told = json.loads(line)
+                if "stage" in told:
+                    stage(told["stage"])
+                elif "refused" in told:
+                    raise getattr(errors, told["refused"])(told["message"])
+                else:
+                    return str(told["done"])
+        except BaseException:  # also an interrupt: nobody waits for the plan any more
+            process.kill()
+            raise
+        raise EngineError(
+            f"TensorRT ended with {_end(process.wait())} while it built the plan, by a fault of its "
+            "own or for want of memory; try other --slots, --prefill-tokens or --context"
+        )
+
+
+def _end(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
+    from deltaport.exporter.tensorrt.build_plan import build_plan, builder_config
+    from deltaport.exporter.tensorrt.tensorrt_library import load_tensorrt
+
+    tensorrt, options = load_tensorrt(), PlanOptions(**request["options"])
+    if "decoder" in request:
+        plan = build_plan(
+            tensorrt,
+            Path(request["decoder"]),
+            StateLayout.from_json(request["layout"], source="the export"),
+            capacity=request["capacity"],
+            options=options,
+            stage=lambda name: tell(stage=name),
+        )
+        Path(request["plan"]).write_bytes(plan)
+    else:
+        builder_config(tensorrt, options.gpu)
+    tell(done=f"{tensorrt.flavour} {tensorrt.version}")
+
+
+def _main() -> None:
+    # Libraries print, too: theirs goes elsewhere.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(**what: str) -> None:
+        print(json.dumps(what), file=answers, flush=True)
+
+    try:
+        _answer(json.load(sys.stdin), tell)
+    except (DeltaportError, errors.PassError) as error:
+        tell(refused=type(error).__name__, message=str(error))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,53 @@
+"""What a plan is built for: a GPU, and steps up to a size."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from deltaport.errors import InputError
+
+__all__ = ["DEFAULT_CONTEXT", "PlanOptions"]
+
+DEFAULT_CONTEXT = 8192
+"""Tokens a sequence may have, where nobody says and the model was trained for as many."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The sizes a plan is compiled for: its steps may have up to so many of each.
+
+    ``slots``: sequences that decode together. ``prefill_tokens``: tokens of a sequence read in one
+    step. ``context``: tokens of a sequence in all, which its caches have room for in any case; None
+    for what the model was trained for, and :data:`DEFAULT_CONTEXT` at most. ``gpu``: a compute
+    capability such as ``sm89``; None for the GPU of this machine.
+    """
+
+    slots: int = 8
+    prefill_tokens: int = 512
+    context: int | None = None
+    gpu: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--slots", self.slots),
+            ("--prefill-tokens", self.prefill_tokens),
+            ("--context", 1 if self.context is None else self.context),
+        ):
+            if not 0 < value < 2**31:
+                raise InputError(f"{option} is {value}, expected a positive integer")
+        if self.gpu is not None and not re.fullmatch(r"sm\d{2,3}", self.gpu):
+            raise InputError(
+                f"--gpu is {self.gpu!r:.40}, expected a compute capability such as sm89"
+            )
+
+    def capacity(self, max_positions: int) -> int:
+        """Tokens caches have room for; raises ``InputError`` for more than the model knows."""
+        if self.context is None:
+            return min(max_positions, DEFAULT_CONTEXT)
+        if self.context > max_positions:
+            raise InputError(
+                f"--context is {self.context}, expected at most {max_positions}, what the model "
+                "was made for"
+            )
+        return self.context

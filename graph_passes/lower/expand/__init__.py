@@ -1,0 +1,1 @@
+"""How a call of one of our ops becomes nodes that a backend runs, and what backends share."""

@@ -1,0 +1,43 @@
+"""Make our ops of those TensorRT has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.lower.expand.lower_calls import lower_calls, require_body_opset
+from deltaport.graph_passes.lower.expand.value_types import TENSORRT
+from deltaport.graph_passes.lower.tensorrt import EXPANSIONS
+
+__all__ = ["LowerToTensorrt"]
+
+
+@dataclass(frozen=True)
+class LowerToTensorrt(GraphPass):
+    """Replace ops of our domain by standard ones and those of TensorRT's parser.
+
+    1. ``CausalConv1d``         becomes  shifted products
+    2. ``GatedDeltaRule``       becomes  a ``Scan`` over chunks, in float32
+    3. ``GatedDeltaRuleNorm``   the same, and a gated norm after it
+    4. ``GatedAttention``       becomes  ``TRT_KVCacheUpdate`` and ``TRT_Attention``
+    5. ``SparseMoE``            becomes  a ``Loop`` over the experts that were chosen
+    6. ``SharedExpertMoE``      the same, and the shared expert beside it
+    7. ``AddRMSNorm``, ``SwiGLU``, ``Linear``   become   standard ops
+
+    What results ignores ``lengths``: a step of more than one token must be one row of
+    ``lengths == T``, and every row must have a token. Rows of the state layout become ``in_place``
+    or ``swap`` as the op that now writes them allows. Raises ``PassError`` for an op without
+    expansion, weights that are none, and head counts that are not known.
+    """
+
+    name = "lower-to-tensorrt"
+
+    def requires(self, model: ir.Model) -> None:
+        """Templates are written in the opset of the function bodies."""
+        require_body_opset(model, self.name)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Lower in one sweep."""
+        return ir.passes.PassResult(model, lower_calls(model, EXPANSIONS, TENSORRT, self.name))

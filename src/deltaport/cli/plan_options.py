@@ -1,0 +1,90 @@
+"""Options of the plan that TensorRT makes of an engine's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deltaport.graph_passes.target_capabilities import TARGETS
+
+if TYPE_CHECKING:
+    from deltaport.exporter.tensorrt.plan_options import PlanOptions
+
+__all__ = ["chosen_plan", "plan_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FOR = "For targets that TensorRT runs: "
+
+
+def plan_options(command: Command) -> Command:
+    """Add the options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option(
+        "--gpu",
+        metavar="SM",
+        help=f"{_FOR}compute capability of the GPU to build for, as in sm89. By default that of "
+        "the GPU in this machine. Another one takes TensorRT-RTX.",
+    ),
+    click.option(
+        "--slots", metavar="N", type=int, help=f"{_FOR}sequences that decode together. [default: 8]"
+    ),
+    click.option(
+        "--prefill-tokens",
+        metavar="N",
+        type=int,
+        help=f"{_FOR}most tokens of a prompt that are read in one step. [default: 512]",
+    ),
+    click.option(
+        "--context",
+        metavar="N",
+        type=int,
+        help=f"{_FOR}tokens that caches have room for, a sequence. By default what the model was "
+        "trained for, and 8192 at most.",
+    ),
+    click.option(
+        "--no-plan",
+        is_flag=True,
+        help=f"{_FOR}write the graph alone, to build the plan elsewhere.",
+    ),
+)
+
+
+def chosen_plan(
+    target: str,
+    slots: int | None,
+    prefill_tokens: int | None,
+    context: int | None,
+    gpu: str | None,
+    *,
+    no_plan: bool,
+) -> PlanOptions | None:
+    """What the options say; None where no plan is to be made.
+
+    Raises ``UsageError`` for options that the target, or ``--no-plan``, makes no use of.
+    """
+    given = {
+        "slots": slots,
+        "prefill_tokens": prefill_tokens,
+        "context": context,
+        "gpu": gpu,
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    takes_plan = TARGETS[target].plan
+    if not takes_plan or no_plan:
+        unused = [f"--{name.replace('_', '-')}" for name in said]
+        unused += ["--no-plan"] if no_plan and not takes_plan else []
+        if unused:
+            why = "--no-plan" if takes_plan else f"--target {target}"
+            raise click.UsageError(f"{unused[0]} is of no use with {why}, which builds no plan")
+        return None
+    from deltaport.exporter.tensorrt.plan_options import PlanOptions
+
+    return PlanOptions(**said)
