@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile lint format typecheck docs stub bench clean
+.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile trt-check lint format typecheck docs stub bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ cuda-compile: ## compile the CUDA kernels for every architecture; wants nvcc 13 
 	  echo "$$source for sm_$$architecture"; \
 	  nvcc -std=c++20 -O3 -fmad=false -Werror all-warnings -Icustom_ops -c $$source -o build/cuda/object.o \
 	    -gencode arch=compute_$$architecture,code=sm_$$architecture; done; done
+
+# TENSORRT_ROOT is where TensorRT is unpacked; without it kernel-lens has headers, if it is installed.
+trt-check: $(READY) cuda-compile ## test the plugins for TensorRT; also engines, with TENSORRT_PYTHON; no GPU
+	DELTAPORT_REQUIRE_TENSORRT=1 $(BIN)/python -m pytest tests/tensorrt -q
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

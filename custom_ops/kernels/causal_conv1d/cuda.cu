@@ -1,7 +1,7 @@
 // A thread for every channel of a stretch of a row's tokens.
 #define DELTAPORT_ISA cuda
 #define DELTAPORT_SIMT
-#include "kernels/causal_conv1d/simt_conv.h"
+#include "kernels/causal_conv1d/cuda.h"
 
 namespace deltaport::cuda {
 
@@ -12,7 +12,6 @@ __global__ void __launch_bounds__(kConvThreads) convolve(ConvArgs<Element> args)
   Convolution<Element, taps, Team>{team, args, blockIdx.z, blockIdx.x, blockIdx.y}.run();
 }
 
-// Returns what the launch does; 2 to 4 taps.
 template <class Element>
 cudaError_t run_convolution(const ConvArgs<Element>& args, cudaStream_t stream) {
   if (args.rows == 0) return cudaSuccess;

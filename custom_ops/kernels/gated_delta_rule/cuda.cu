@@ -1,8 +1,7 @@
 // A block of threads for every value head of every row.
 #define DELTAPORT_ISA cuda
 #define DELTAPORT_SIMT
-#include "kernels/gated_delta_rule/simt_chunks.h"
-#include "kernels/gated_delta_rule/simt_steps.h"
+#include "kernels/gated_delta_rule/cuda.h"
 
 namespace deltaport::cuda {
 
@@ -23,11 +22,6 @@ __global__ void __launch_bounds__(kChunkThreads) delta_chunks(DeltaRuleArgs<Elem
   DeltaChunks<Element, Team>{team, args, {args, blockIdx.y, blockIdx.x}, shared}.run();
 }
 
-// More tokens than these are taken in chunks. A chunk has the products of a full one, however few
-// its tokens are, and has them all in fewer phases than one token. Not measured yet.
-constexpr int64_t kFewTokens = kTileTokens;
-
-// Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.
 template <class Element>
 cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
   if (args.key_dim > kMostKeyDim || args.value_dim > kMostValueDim) return cudaErrorInvalidValue;

@@ -1,0 +1,54 @@
+"""What the adapter's shared part has for ops to come, by an op of the tests' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.oracles import Array
+from tests.tensorrt.mock_host import RUNTIME, Library
+from tests.tensorrt.test_plugins import refusal
+
+
+def whole(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def test_a_required_attribute(example: Library) -> None:
+    creator = example["Repeat"]
+    offset = ("float32", np.array([0.25], np.float32))
+    assert creator.fields() == {"offset": offset, "repeats": ("int64", None)}
+    message = "Repeat: the attribute repeats is missing"
+    assert refusal(example, creator.create({})) == message
+    loaded = creator.create({"repeats": whole(3)}, RUNTIME)
+    assert loaded is not None
+    assert loaded.serialized() == {"offset": offset, "repeats": ("int64", whole(3))}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (whole(0), "is 0, but has to be finite and at least 1"),
+        (whole(1, 2), "is not one int64"),
+        (np.ones(1, np.int32), "is not one int64"),
+        (np.ones(1, np.float32), "is not one int64"),
+    ],
+)
+def test_values_it_cannot_have(example: Library, value: Array, message: str) -> None:
+    status = example["Repeat"].create({"repeats": value})
+    assert refusal(example, status) == f"Repeat: the attribute repeats {message}"
+
+
+def test_a_workspace_for_the_largest_call(example: Library) -> None:
+    plugin = example.plugin("Repeat", repeats=whole(3))
+    tensors = [("float32", (-1, 1)), ("float32", (-1, 1))]
+    assert plugin.workspace(tensors, [(70, 1), (70, 1)]) == 280
+    x, y = np.arange(5, dtype=np.float32)[:, None], np.full((5, 1), np.nan, np.float32)
+    assert plugin.enqueue([x], [y], np.zeros(70, np.float32)) == 0
+    assert (y == 3 * x + 0.25).all()
+
+
+def test_a_sum_with_a_negative_term(example: Library) -> None:
+    plugin = example.plugin("Repeat", repeats=whole(1))
+    assert plugin.output_shapes([(-1 - 4, -1 - 1)]) == [(4, 1)]
+    assert plugin.output_shapes([(-1 - 4, -1 - 3)]) == [(4, 5)]

@@ -1,0 +1,239 @@
+"""What TensorRT asks plugins while it builds an engine, answered without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+
+from deltaport.custom_ops.definitions import DEFINITIONS
+from tests.oracles import Array
+from tests.tensorrt.abi import CHANNELS_LAST, TYPES, Tensor
+from tests.tensorrt.mock_host import RUNTIME, Library, Plugin
+from tests.tensorrt.test_ports import IN_FLOAT32, OPS, taken_as
+
+ACTIVATIONS = ("float32", "bfloat16", "float16")
+SIZES = {"B": 2, "T": 5, "C": 6, "K": 4, "Hk": 2, "Hv": 4, "Dk": 16, "Dv": 12}
+
+
+def single(value: float) -> Array:
+    return np.array([value], np.float32)
+
+
+def shapes(op: str, **sizes: int) -> list[tuple[int, ...]]:
+    """Shapes of all ports, inputs first."""
+    known = SIZES | sizes
+    ports = (*DEFINITIONS[op].inputs, *DEFINITIONS[op].outputs)
+    return [tuple(eval(size, {}, known) for size in port.shape.split(",")) for port in ports]
+
+
+def types(op: str, activation: str) -> list[str]:
+    """Types of all ports, inputs first."""
+    ports = (*DEFINITIONS[op].inputs, *DEFINITIONS[op].outputs)
+    taken = [taken_as(port, IN_FLOAT32) for port in ports]
+    return [activation if dtype == "activation" else dtype for dtype in taken]
+
+
+def tensors(op: str, activation: str = "bfloat16", /, **sizes: int) -> list[Tensor]:
+    return list(zip(types(op, activation), shapes(op, **sizes), strict=True))
+
+
+def replaced(tensors: Sequence[Tensor], op: str, **given: tuple[int, ...]) -> list[Tensor]:
+    """The tensors, of which those of these ports have other shapes."""
+    ports = (*DEFINITIONS[op].inputs, *DEFINITIONS[op].outputs)
+    return [
+        (dtype, given.get(port.name, shape))
+        for (dtype, shape), port in zip(tensors, ports, strict=True)
+    ]
+
+
+def refusal(library: Library, status: object) -> str:
+    """The one line logged, as an error, where a call failed."""
+    assert status in (-1, None)
+    (line,) = library.host.log()
+    assert line.startswith("1 deltaport: ")
+    return line.removeprefix("1 deltaport: ")
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_types_of_a_call(adapter: Library, op: str, activation: str) -> None:
+    plugin, expected = adapter.plugin(op), types(op, activation)
+    inputs = len(DEFINITIONS[op].inputs)
+    assert plugin.outputs() == len(expected) - inputs
+    assert plugin.output_types(expected[:inputs]) == expected[inputs:]
+    for position in range(len(expected)):
+        assert plugin.supports(position, expected)
+        assert not plugin.supports(position, expected, CHANNELS_LAST)
+        assert not plugin.supports(position, expected[:-1])
+    for position, other in product(range(len(expected)), TYPES):
+        mixed = [*expected]
+        mixed[position] = other
+        may_be = other in ACTIVATIONS if position == 0 else other == expected[position]
+        assert plugin.supports(position, mixed) == may_be
+    assert adapter.host.log() == []
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_wrong_type_is_an_error_of_the_graph(adapter: Library, op: str) -> None:
+    plugin, inputs = adapter.plugin(op), DEFINITIONS[op].inputs
+    for position, port in enumerate(inputs):
+        wrong = types(op, "bfloat16")[: len(inputs)]
+        right = wrong[position]
+        wrong[position] = "int32"
+        expected = right if position > 0 else "float32, bfloat16 or float16"
+        assert refusal(adapter, plugin.output_types(wrong)) == (
+            f"{op}: {port.name} is int32, but has to be {expected}"
+        )
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_shapes_of_outputs(adapter: Library, op: str) -> None:
+    """Rows and tokens are not known while an engine is built, and may not be asked for."""
+    plugin, inputs = adapter.plugin(op), len(DEFINITIONS[op].inputs)
+    for B, T in ((1, 1), (3, 70)):
+        known, unknown = shapes(op, B=B, T=T), shapes(op, B=-1 - B, T=-1 - T)
+        assert plugin.output_shapes(known[:inputs]) == known[inputs:]
+        assert plugin.output_shapes(unknown[:inputs]) == known[inputs:]
+    assert adapter.host.log() == []
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_call_whose_sizes_fit(adapter: Library, op: str) -> None:
+    plugin = adapter.plugin(op)
+    assert plugin.configure(tensors(op)) == 0
+    assert plugin.configure(tensors(op, B=-1, T=-1)) == 0
+    assert plugin.on_shape_change(tensors(op)) == 0
+    assert plugin.workspace(tensors(op, B=-1, T=-1), shapes(op)) == 0
+    assert adapter.host.log() == []
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_dimension_has_to_fit_the_others(adapter: Library, op: str) -> None:
+    plugin = adapter.plugin(op)
+    fitting = tensors(op)
+    for position, (dtype, shape) in enumerate(fitting):
+        for axis in range(len(shape)):
+            wrong = [*fitting]
+            wrong[position] = dtype, (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
+            line = refusal(adapter, plugin.on_shape_change(wrong))
+            assert line.startswith(f"{op}: ")
+            assert "which does not fit [" in line
+            refusal(adapter, plugin.configure(wrong))
+        wrong[position] = dtype, (*shape, 1)
+        refusal(adapter, plugin.on_shape_change(wrong))
+
+
+def status(plugin: Plugin, op: str, calls: list[Tensor]) -> int:
+    """What all that is asked for shapes answers, which is the same."""
+    inputs = [shape for _, shape in calls[: len(DEFINITIONS[op].inputs)]]
+    answers = {plugin.on_shape_change(calls), plugin.configure(calls)}
+    found = plugin.output_shapes(inputs)
+    (answer,) = answers | {found if isinstance(found, int) else 0}
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("op", "sizes", "message"),
+    [
+        ("CausalConv1d", {"K": 5}, "K is 5, but the kernel takes 2 to 4"),
+        ("CausalConv1d", {"K": 1}, "K is 1, but the kernel takes 2 to 4"),
+        ("GatedDeltaRule", {"Dk": 129}, "Dk is 129, but the kernel takes 1 to 128"),
+        ("GatedDeltaRule", {"Dv": 256}, "Dv is 256, but the kernel takes 1 to 128"),
+        ("GatedDeltaRuleNorm", {"Dk": 256}, "Dk is 256, but the kernel takes 1 to 128"),
+        ("GatedDeltaRuleNorm", {"Dv": 129}, "Dv is 129, but the kernel takes 1 to 128"),
+        ("GatedDeltaRule", {"Hk": 3}, "Hv is 4, which is no multiple of Hk, 3"),
+        (
+            "GatedDeltaRule",
+            {"B": 0},
+            "qkv is [0,5,112], which does not fit [B,T,2*Hk*Dk+Hv*Dv]",
+        ),
+        ("CausalConv1d", {"T": 0}, "x is [2,0,6], which does not fit [B,T,C] with B=2"),
+    ],
+)
+def test_sizes_no_kernel_takes(
+    adapter: Library, op: str, sizes: dict[str, int], message: str
+) -> None:
+    plugin, calls = adapter.plugin(op), tensors(op, **sizes)
+    assert status(plugin, op, calls) == -1
+    assert adapter.host.log() == [f"1 deltaport: {op}: {message}"] * 3
+
+
+def test_the_widest_heads(adapter: Library) -> None:
+    for op in OPS[1:]:
+        assert status(adapter.plugin(op), op, tensors(op, Dk=128, Dv=128, Hk=1, Hv=3)) == 0
+    for K in (2, 3, 4):
+        assert status(adapter.plugin("CausalConv1d"), "CausalConv1d", tensors(OPS[0], K=K)) == 0
+    assert adapter.host.log() == []
+
+
+def test_a_width_that_no_number_of_key_heads_has(adapter: Library) -> None:
+    op = "GatedDeltaRule"
+    wrong = replaced(tensors(op), op, qkv=(2, 5, 4 * 12 + 33))
+    assert refusal(adapter, adapter.plugin(op).on_shape_change(wrong)) == (
+        f"{op}: qkv is [2,5,81], which does not fit [B,T,2*Hk*Dk+Hv*Dv] with "
+        "B=2 T=5 Dk=16 Hv=4 Dv=12"
+    )
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_node_of_another_number_of_tensors(adapter: Library, op: str) -> None:
+    plugin = adapter.plugin(op)
+    for call in (
+        lambda: plugin.output_types(types(op, "float32")[:1]),
+        lambda: plugin.output_shapes(shapes(op)[:1]),
+        lambda: plugin.configure(tensors(op)[:-1]),
+        lambda: plugin.on_shape_change(tensors(op)[:-1]),
+    ):
+        assert "outputs, which are not those of " + plugin.metadata() in refusal(adapter, call())
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_attributes_survive_an_engine_file(adapter: Library, op: str) -> None:
+    given = {name: single(0.5 + i) for i, name in enumerate(DEFINITIONS[op].attributes)}
+    plugin = adapter.plugin(op, **given)
+    copies = [plugin.clone(), plugin.attach(), plugin.attach().clone()]
+    fields = {name: value for name, (_, value) in plugin.serialized().items() if value is not None}
+    loaded = adapter[op].create(fields, RUNTIME)
+    assert loaded is not None
+    del plugin  # copies live on by themselves
+    for copy in (*copies, loaded):
+        assert copy.serialized() == {name: ("float32", value) for name, value in given.items()}
+        assert copy.names() == (op, adapter[op].version, adapter[op].namespace)
+        assert copy.on_shape_change(tensors(op)) == 0
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_attributes_left_out_have_the_defaults(adapter: Library, op: str) -> None:
+    found = adapter.plugin(op).serialized()
+    assert found == {
+        name: ("float32", single(attribute.default))
+        for name, attribute in DEFINITIONS[op].attributes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"eps": single(1)}, "there is no attribute eps"),
+        ({"norm_eps": np.ones(1)}, "the attribute norm_eps is not one float"),
+        ({"norm_eps": np.ones(1, np.int64)}, "the attribute norm_eps is not one float"),
+        ({"norm_eps": np.ones(2, np.float32)}, "the attribute norm_eps is not one float"),
+        ({"norm_eps": np.ones(0, np.float32)}, "the attribute norm_eps is not one float"),
+        *(
+            (
+                {"norm_eps": single(value)},
+                f"the attribute norm_eps is {value:g}, but has to be finite and at least 0",
+            )
+            for value in (-1, np.inf, -np.inf, np.nan)
+        ),
+    ],
+)
+@pytest.mark.parametrize("phase", [0, RUNTIME])
+def test_attributes_no_op_has(
+    adapter: Library, fields: dict[str, Array], message: str, phase: int
+) -> None:
+    op = "GatedDeltaRule"
+    assert refusal(adapter, adapter[op].create(fields, phase)) == f"{op}: {message}"
