@@ -1,1 +1,1 @@
-"""From the lowered graph to a plan that TensorRT or TensorRT-RTX runs; imports neither until then."""
+"""From the lowered graph to a plan of TensorRT or TensorRT-RTX, neither of which is imported here."""
