@@ -191,6 +191,11 @@ def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEve
     if not target.plan:
         able = ", ".join(row.name for row in TARGETS.values() if row.plan)
         raise InputError(f"target {target.name} takes no plan; choose one of {able}")
+    if target.kernels and plan.plugins is None:
+        raise InputError(
+            f"target {target.name} runs our plugins: name libdeltaport_tensorrt.so with --plugins, "
+            "or choose tensorrt-plain"
+        )
     from deltaport.exporter.tensorrt.build_process import check_apart
 
     events.stage("looking for TensorRT")

@@ -19,7 +19,8 @@ class TargetCapabilities:
     ``kernels``: our ops are run by our kernels, never by their bodies.
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
-    ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs.
+    ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs. With
+    ``kernels`` as well, our plugins for it must be there.
     """
 
     name: str
@@ -60,9 +61,18 @@ TARGETS = {
             "eliminate-dead-code",
         ),
         TargetCapabilities(
+            name="tensorrt",
+            summary="TensorRT 11 or TensorRT-RTX 1.7, with our plugins for the gated delta rule; "
+            "computes in the dtype matrices are stored in",
+            ragged=False,
+            lowering="lower-precision{own-ops=true},lower-to-tensorrt{plugins=true},"
+            "eliminate-common-subexpressions,eliminate-dead-code",
+            kernels=True,
+            plan=True,
+        ),
+        TargetCapabilities(
             name="tensorrt-plain",
-            summary="TensorRT's own layers, for TensorRT 11 or TensorRT-RTX 1.7; computes in the "
-            "dtype matrices are stored in",
+            summary="the same without plugins",
             ragged=False,
             lowering="lower-precision{own-ops=true},lower-to-tensorrt,"
             "eliminate-common-subexpressions,eliminate-dead-code",

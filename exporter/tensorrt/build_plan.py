@@ -12,6 +12,7 @@ from deltaport.decoder_interface import LOGITS, STEP_INPUTS
 from deltaport.errors import EngineError, InputError, PassError
 from deltaport.exporter.tensorrt.parser_log import collecting_logger
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.exporter.tensorrt.plugins import load_plugins
 from deltaport.exporter.tensorrt.step_shapes import step_kinds
 from deltaport.exporter.tensorrt.tensorrt_library import (
     TensorRt,
@@ -41,7 +42,7 @@ def build_plan(
     network is another than ``layout`` says: it would compute something else without a word.
     """
     trt = tensorrt.module
-    logger, builder, config = builder_config(tensorrt, options.gpu)
+    logger, builder, config = builder_config(tensorrt, options)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     stage("parsing the graph for TensorRT")
@@ -62,25 +63,29 @@ def build_plan(
     return memoryview(plan)
 
 
-def builder_config(tensorrt: TensorRt, gpu: str | None) -> tuple[Any, Any, Any]:
-    """A logger, a builder that tells it what happens, and how to build for ``gpu``.
+def builder_config(tensorrt: TensorRt, options: PlanOptions) -> tuple[Any, Any, Any]:
+    """A logger, a builder that tells it what happens, and how to build for a GPU.
 
-    Raises ``InputError`` for one that cannot be built for, and where there is none by that name.
+    Raises ``InputError`` for one that cannot be built for, or is not there, and for plugins that
+    are not.
     """
+    gpu = options.gpu
     if gpu is None:
         require_driver(tensorrt, driver_version())
     trt = tensorrt.module
     logger = collecting_logger(trt)
     builder = trt.Builder(logger)
+    if options.plugins is not None:
+        load_plugins(tensorrt, options.plugins)
     config = builder.create_builder_config()
-    # The gated delta rule is float32, and products rounded to TF32 would spoil its triangular solve.
+    # The gated delta rule is float32: products rounded to TF32 would spoil its triangular solve.
     config.clear_flag(trt.BuilderFlag.TF32)
     if gpu is None:
         return logger, builder, config
     if not tensorrt.builds_for_others:
         raise InputError(
-            f"--gpu {gpu}: {tensorrt.flavour} builds for the GPU it runs on alone; leave the option "
-            "out, or install tensorrt-rtx-cu13"
+            f"--gpu {gpu}: {tensorrt.flavour} builds for the GPU it runs on alone; leave the "
+            "option out, or install tensorrt-rtx-cu13"
         )
     known = {name.lower(): each for name, each in trt.ComputeCapability.__members__.items()}
     if not gpu.startswith("sm") or gpu not in known:

@@ -6,12 +6,15 @@ last ``done`` with the builder's name, or ``refused`` with an error's kind and m
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,10 +61,18 @@ def build_apart(
 
 
 def _ask(request: dict[str, Any], stage: _Stage) -> str:
-    command = [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    pipe = subprocess.PIPE
+    with (
+        _libraries() as environment,
+        subprocess.Popen(
+            [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         assert process.stdin is not None and process.stdout is not None, "both are pipes"
         try:
             process.stdin.write(json.dumps(request))
@@ -81,6 +92,22 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
             f"TensorRT ended with {_end(process.wait())} while it built the plan, by a fault of its "
             "own or for want of memory; try other --slots, --prefill-tokens or --context"
         )
+
+
+@contextmanager
+def _libraries() -> Iterator[dict[str, str]]:
+    """An environment in which TensorRT-RTX finds itself.
+
+    Its parser loads ``libtensorrt_rtx.so`` where a graph has plugins, and ends the process if there
+    is none: packages have it as ``libtensorrt_rtx.so.1`` alone.
+    """
+    found = importlib.util.find_spec("tensorrt_rtx_libs")
+    with tempfile.TemporaryDirectory(prefix="deltaport-") as folder:
+        for place in () if found is None else found.submodule_search_locations or ():
+            for library in Path(place).glob("libtensorrt_rtx.so.*"):
+                os.symlink(library, Path(folder) / "libtensorrt_rtx.so")
+        paths = filter(None, (folder, os.environ.get("LD_LIBRARY_PATH")))
+        yield {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)}
 
 
 def _end(code: int) -> str:
@@ -103,7 +130,7 @@ def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
         )
         Path(request["plan"]).write_bytes(plan)
     else:
-        builder_config(tensorrt, options.gpu)
+        builder_config(tensorrt, options)
     tell(done=f"{tensorrt.flavour} {tensorrt.version}")
 
 

@@ -20,13 +20,15 @@ class PlanOptions:
     ``slots``: sequences that decode together. ``prefill_tokens``: tokens of a sequence read in one
     step. ``context``: tokens of a sequence in all, which its caches have room for in any case; None
     for what the model was trained for, and :data:`DEFAULT_CONTEXT` at most. ``gpu``: a compute
-    capability such as ``sm89``; None for the GPU of this machine.
+    capability such as ``sm89``; None for the GPU of this machine. ``plugins``: the file of our
+    plugins, ``libdeltaport_tensorrt.so``, for graphs that call them.
     """
 
     slots: int = 8
     prefill_tokens: int = 512
     context: int | None = None
     gpu: str | None = None
+    plugins: str | None = None
 
     def __post_init__(self) -> None:
         for option, value in (

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, DOMAIN_VERSION
 from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.lower.expand.lower_calls import lower_calls, require_body_opset
 from deltaport.graph_passes.lower.expand.value_types import TENSORRT
 from deltaport.graph_passes.lower.tensorrt import EXPANSIONS
 
-__all__ = ["LowerToTensorrt"]
+__all__ = ["PLUGINS", "LowerToTensorrt"]
+
+
+PLUGINS = ("CausalConv1d", "GatedDeltaRule", "GatedDeltaRuleNorm")
+"""The ops that custom_ops/tensorrt_adapter has plugins for."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,11 @@ class LowerToTensorrt(GraphPass):
     2. ``GatedDeltaRule``       becomes  a ``Scan`` over chunks, in float32
     3. ``GatedDeltaRuleNorm``   the same, and a gated norm after it
     4. ``GatedAttention``       becomes  ``TRT_KVCacheUpdate`` and ``TRT_Attention``
-    5. ``SparseMoE``            becomes  a ``Loop`` over the experts that were chosen
+    5. ``SparseMoE``            becomes  products of all experts, or of the chosen for one token
     6. ``SharedExpertMoE``      the same, and the shared expert beside it
     7. ``AddRMSNorm``, ``SwiGLU``, ``Linear``   become   standard ops
+
+    With ``plugins`` the first three stay calls of our ops, and are told that they are plugins.
 
     What results ignores ``lengths``: a step of more than one token must be one row of
     ``lengths == T``, and every row must have a token. Rows of the state layout become ``in_place``
@@ -34,10 +41,30 @@ class LowerToTensorrt(GraphPass):
 
     name = "lower-to-tensorrt"
 
+    plugins: bool = False
+
     def requires(self, model: ir.Model) -> None:
         """Templates are written in the opset of the function bodies."""
         require_body_opset(model, self.name)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Lower in one sweep."""
-        return ir.passes.PassResult(model, lower_calls(model, EXPANSIONS, TENSORRT, self.name))
+        kept = PLUGINS if self.plugins else ()
+        modified = lower_calls(model, EXPANSIONS, TENSORRT, self.name, kept=kept)
+        for node in model.graph:
+            if node.domain == DOMAIN:
+                modified |= _make_plugin(node)
+        return ir.passes.PassResult(model, modified)
+
+
+def _make_plugin(node: ir.Node) -> bool:
+    """Give a call what TensorRT's parsers look plugins up by, and all attributes: no defaults."""
+    wanted = {
+        **{name: each.default for name, each in DEFINITIONS[node.op_type].attributes.items()},
+        "plugin_namespace": DOMAIN,
+        "plugin_version": str(DOMAIN_VERSION),
+    }
+    missing = {name: value for name, value in wanted.items() if name not in node.attributes}
+    for name, value in missing.items():
+        node.attributes[name] = ir.convenience.convert_attribute(name, value)
+    return bool(missing)

@@ -21,6 +21,8 @@ _DTYPES = {
 
 A ``float`` is of the dtype the graph's activations have, where its op does not keep it float32.
 """
+_OF_PLUGINS = ("plugin_namespace", "plugin_version")
+"""Attributes that a call may have besides: TensorRT looks its plugin up by them."""
 _ATTRIBUTES = {"float": ir.AttributeType.FLOAT, "int": ir.AttributeType.INT}
 
 
@@ -85,6 +87,8 @@ def _definition(name: str, node: ir.Node | None = None) -> OpDefinition:
 
 def _check_attributes(node: ir.Node, definition: OpDefinition) -> None:
     for name, attribute in node.attributes.items():
+        if name in _OF_PLUGINS and attribute.type == ir.AttributeType.STRING:
+            continue
         if name not in definition.attributes:
             raise fault(f"attribute {name} is unknown", node)
         expected = _ATTRIBUTES[definition.attributes[name].dtype]

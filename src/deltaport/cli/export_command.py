@@ -39,7 +39,7 @@ Examples:
   deltaport export Qwen3.5-0.8B -o qwen.engine
   deltaport export Qwen3.5-0.8B -o qwen.engine --dtype float32 --overwrite
   deltaport export Qwen3.5-0.8B -o qwen-int4.engine --quantize int4 --text book.txt
-  deltaport export Qwen3.5-0.8B -o qwen.trt --target tensorrt-plain --gpu sm89
+  deltaport export Qwen3.5-0.8B -o qwen.trt --target tensorrt --plugins libdeltaport_tensorrt.so
   deltaport export Qwen3.5-0.8B --dry-run
   deltaport export Qwen3.5-0.8B --dry-run --dump-dir graphs
 """,
@@ -114,6 +114,7 @@ def export(
     prefill_tokens: int | None,
     context: int | None,
     gpu: str | None,
+    plugins: str | None,
     no_plan: bool,
     dump_dir: Path | None,
     overwrite: bool,
@@ -131,7 +132,7 @@ def export(
         raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
     if text is not None and (quantize is None or dry_run):
         raise click.UsageError("--text measures what --quantize costs, and not on a dry run")
-    plan = chosen_plan(target, slots, prefill_tokens, context, gpu, no_plan=no_plan)
+    plan = chosen_plan(target, slots, prefill_tokens, context, gpu, plugins, no_plan=no_plan)
     check_exported(checkpoint)
     check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export

@@ -50,6 +50,12 @@ _OPTIONS = (
         "trained for, and 8192 at most.",
     ),
     click.option(
+        "--plugins",
+        metavar="FILE",
+        envvar="DELTAPORT_TENSORRT_PLUGINS",
+        help=f"{_FOR}our plugins, libdeltaport_tensorrt.so, which the target 'tensorrt' calls.",
+    ),
+    click.option(
         "--no-plan",
         is_flag=True,
         help=f"{_FOR}write the graph alone, to build the plan elsewhere.",
@@ -63,6 +69,7 @@ def chosen_plan(
     prefill_tokens: int | None,
     context: int | None,
     gpu: str | None,
+    plugins: str | None,
     *,
     no_plan: bool,
 ) -> PlanOptions | None:
@@ -75,9 +82,12 @@ def chosen_plan(
         "prefill_tokens": prefill_tokens,
         "context": context,
         "gpu": gpu,
+        "plugins": plugins,
     }
     said = {name: value for name, value in given.items() if value is not None}
     takes_plan = TARGETS[target].plan
+    if not TARGETS[target].kernels or not takes_plan:
+        said.pop("plugins", None)  # it may come from the environment
     if not takes_plan or no_plan:
         unused = [f"--{name.replace('_', '-')}" for name in said]
         unused += ["--no-plan"] if no_plan and not takes_plan else []
