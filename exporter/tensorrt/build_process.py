@@ -73,7 +73,8 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
             env=environment,
         ) as process,
     ):
-        assert process.stdin is not None and process.stdout is not None, "both are pipes"
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
         try:
             process.stdin.write(json.dumps(request))
             process.stdin.close()
