@@ -87,9 +87,16 @@ cuda-compile: ## compile the CUDA kernels for every architecture; wants nvcc 13 
 	  nvcc -std=c++20 -O3 -fmad=false -Werror all-warnings -Icustom_ops -c $$source -o build/cuda/object.o \
 	    -gencode arch=compute_$$architecture,code=sm_$$architecture; done; done
 
-# TENSORRT_ROOT is where TensorRT is unpacked; without it kernel-lens has headers, if it is installed.
-trt-check: $(READY) cuda-compile ## test the plugins for TensorRT; also engines, with TENSORRT_PYTHON; no GPU
-	DELTAPORT_REQUIRE_TENSORRT=1 $(BIN)/python -m pytest tests/tensorrt -q
+# To develop with: TensorRT-RTX builds for GPUs that are not there, and the last has TensorRT's headers, for which
+# TENSORRT_ROOT may name a folder of others. No dependencies: those are for running on a GPU.
+TENSORRT_VERSION := 1.7.1.116
+TENSORRT_TOOLS := $(foreach part,rtx-cu13 rtx-cu13-libs rtx-cu13-bindings,tensorrt-$(part)==$(TENSORRT_VERSION)) kernel-lens==2.0.1
+PLAN_GPUS ?= sm80 sm89 sm120
+
+trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU; for one: CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT_TOOLS)
+	OMP_NUM_THREADS=1 DELTAPORT_REQUIRE_TENSORRT=1 PLAN_GPUS="$(PLAN_GPUS)" \
+	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -7,24 +7,45 @@ from pathlib import Path
 
 import onnx
 
+from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN
 from deltaport.package import Manifest
 from deltaport.runtime import Engine
 from deltaport.runtime.engine import open_decoder
+from deltaport.state_layout import StateLayout
 from tests.trt_bodies import trt_bodies
 
-__all__ = ["open_without_tensorrt", "runnable_anywhere"]
+__all__ = ["open_without_tensorrt"]
 
 
 def open_without_tensorrt(folder: Path) -> Engine:
-    """The engine's graph on onnxruntime's CPU provider; nothing else of it is changed."""
+    """The engine's graph on onnxruntime's CPU provider.
+
+    Stand-ins for kernels may not update the rule's state where it lies; caches they may.
+    """
     manifest = Manifest.from_json((folder / "manifest.json").read_text(), source="manifest.json")
     model = onnx.load(str(folder / manifest.decoder))
     model.functions.extend(trt_bodies())
-    own = runnable_anywhere(manifest)
+    _give_bodies_to_plugins(model)
+    own = _runnable_anywhere(manifest)
     graph = model.SerializeToString()
     return Engine(folder, own, open_decoder(folder, own, graph=graph, threads=2))
 
 
-def runnable_anywhere(manifest: Manifest) -> Manifest:
+def _give_bodies_to_plugins(model: onnx.ModelProto) -> None:
+    """What our plugins compute, by the definition of their ops; functions have no attributes more."""
+    calls = [node for node in model.graph.node if node.domain == DOMAIN]
+    model.functions.extend(DEFINITIONS[op].function for op in {node.op_type for node in calls})
+    for node in calls:
+        own = [each for each in node.attribute if not each.name.startswith("plugin_")]
+        assert len(node.attribute) == len(own) + 2, "a plugin has a namespace and a version"
+        del node.attribute[:]
+        node.attribute.extend(own)
+
+
+def _runnable_anywhere(manifest: Manifest) -> Manifest:
     """The manifest of an engine that no TensorRT runs."""
-    return dataclasses.replace(manifest, target="portable")
+    rows = (
+        tensor if tensor.kind == "kv" else dataclasses.replace(tensor, update="swap")
+        for tensor in manifest.state
+    )
+    return dataclasses.replace(manifest, target="portable", state=StateLayout(tuple(rows)))

@@ -90,8 +90,8 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
             process.kill()
             raise
         raise EngineError(
-            f"TensorRT ended with {_end(process.wait())} while it built the plan, by a fault of its "
-            "own or for want of memory; try other --slots, --prefill-tokens or --context"
+            f"TensorRT ended with {_end(process.wait())} while it built the plan, by a fault of "
+            "its own or for want of memory; try other --slots, --prefill-tokens or --context"
         )
 
 
@@ -99,14 +99,14 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
 def _libraries() -> Iterator[dict[str, str]]:
     """An environment in which TensorRT-RTX finds itself.
 
-    Its parser loads ``libtensorrt_rtx.so`` where a graph has plugins, and ends the process if there
+    Its parser loads ``libtensorrt_rtx.so`` for graphs with plugins, and ends the process if there
     is none: packages have it as ``libtensorrt_rtx.so.1`` alone.
     """
     found = importlib.util.find_spec("tensorrt_rtx_libs")
     with tempfile.TemporaryDirectory(prefix="deltaport-") as folder:
         for place in () if found is None else found.submodule_search_locations or ():
             for library in Path(place).glob("libtensorrt_rtx.so.*"):
-                os.symlink(library, Path(folder) / "libtensorrt_rtx.so")
+                (Path(folder) / "libtensorrt_rtx.so").symlink_to(library)
         paths = filter(None, (folder, os.environ.get("LD_LIBRARY_PATH")))
         yield {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)}
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.runtime.kernel_library import supported_isas
 
-__all__ = ["BISECTED", "label", "subjects"]
+__all__ = ["BISECTED", "WITH_PLUGINS", "label", "subjects"]
+
+
+WITH_PLUGINS = "tensorrt"
+"""Its graphs differ from those of tensorrt-plain in calls of our ops, as portable ones have them:
+parity of one checkpoint will do, in test_plugin_calls.py."""
 
 
 def subjects() -> list[tuple[str, str | None]]:
@@ -13,7 +18,7 @@ def subjects() -> list[tuple[str, str | None]]:
     # VNNI is for quantized weights: all else is what AVX-512 has without.
     isas = [isa for isa in supported_isas() if not isa.endswith("vnni")]
     of_kernels = [("ort-cpu", isa) for isa in isas]
-    others = [(target, None) for target in TARGETS if target != "ort-cpu"]
+    others = [(target, None) for target in TARGETS if target not in ("ort-cpu", WITH_PLUGINS)]
     return sorted([*of_kernels, *others], key=lambda subject: list(TARGETS).index(subject[0]))
 
 

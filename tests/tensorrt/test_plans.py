@@ -1,0 +1,92 @@
+"""Plans that TensorRT-RTX builds of whole decoders, with our plugins and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deltaport.package import Manifest, open_package
+from tests.checkpoints import save_checkpoint
+from tests.end_to_end.command import deltaport
+from tests.end_to_end.cpp_programs import ROOT
+from tests.tensorrt.rtx import plan_gpus, require_rtx
+
+# Heads of attention as wide as those of the published models, for which TensorRT has kernels in
+# two bytes only.
+DENSE: dict[str, Any] = {
+    "kind": "dense",
+    "dtype": torch.bfloat16,
+    "head_dim": 256,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("dense") / "checkpoint", **DENSE)
+
+
+@pytest.fixture(params=["demo", "dense"])
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    if request.param == "demo":
+        return ROOT / "examples" / "demo_checkpoint"
+    found: Path = request.getfixturevalue("dense")
+    return found
+
+
+def build(checkpoint: Path, folder: Path, gpu: str, *options: object) -> Manifest:
+    require_rtx()
+    done = deltaport("export", checkpoint, "-o", folder, "--gpu", gpu, *options, "--quiet")
+    assert done.returncode == 0, done.stderr
+    manifest = open_package(folder, checksums=True)
+    assert manifest.plan is not None
+    assert manifest.plan.gpu == gpu
+    assert manifest.plan.builder.startswith("TensorRT-RTX 1.")
+    return manifest
+
+
+@pytest.mark.parametrize("gpu", plan_gpus())
+def test_plain_plans(checkpoint: Path, tmp_path: Path, gpu: str) -> None:
+    manifest = build(checkpoint, tmp_path / "engine", gpu, "--target", "tensorrt-plain")
+    assert {each.update for each in manifest.state if each.kind == "kv"} == {"in_place"}
+
+
+@pytest.mark.parametrize("gpu", plan_gpus())
+def test_plans_with_plugins(checkpoint: Path, cuda_library: Path, tmp_path: Path, gpu: str) -> None:
+    options = ("--target", "tensorrt", "--plugins", cuda_library)
+    manifest = build(checkpoint, tmp_path / "engine", gpu, *options)
+    assert {each.update for each in manifest.state} == {"in_place"}
+
+
+def test_limits_are_those_asked_for(dense: Path, tmp_path: Path) -> None:
+    sizes = ("--slots", 3, "--prefill-tokens", 100, "--context", 200)
+    manifest = build(dense, tmp_path / "engine", "sm89", "--target", "tensorrt-plain", *sizes)
+    assert manifest.plan is not None
+    assert manifest.plan.slots == 3
+    assert manifest.plan.prefill_tokens == 100
+    assert manifest.plan.capacity == 200
+
+
+def test_a_library_without_our_plugins_is_refused(dense: Path, tmp_path: Path) -> None:
+    require_rtx()
+    library = tmp_path / "libother.so"
+    library.write_bytes(b"no library")
+    options = ("--target", "tensorrt", "--gpu", "sm89", "--plugins", library)
+    done = deltaport("export", dense, "-o", tmp_path / "engine", *options)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        f"--plugins {library}: TensorRT-RTX cannot load it"
+    )
+    assert not (tmp_path / "engine").exists()
+
+
+def test_a_gpu_that_rtx_does_not_build_for(dense: Path, tmp_path: Path) -> None:
+    require_rtx()
+    options = ("--target", "tensorrt-plain", "--gpu", "sm90")
+    done = deltaport("export", dense, "-o", tmp_path / "engine", *options)
+    assert done.returncode == 2
+    assert "--gpu sm90: TensorRT-RTX" in done.stderr
