@@ -58,8 +58,9 @@ def write_package(
     Memory stays bounded by the size of a piece whatever the size of the model, and by that of the
     scales of one quantized weight. ``folder`` is already entered: it sees to it that nothing
     half-written stays, but for what an export that is killed can be gone on with. ``shards`` are
-    the files behind ``source``. ``build`` makes a plan of the graph in a folder. ``measure`` tells what quantizing costs the engine that is finished
-    in a folder; where it fails the engine is kept all the same, and the error says so.
+    the files behind ``source``. ``build`` makes a plan of the graph in a folder. ``measure`` tells
+    what quantizing costs the engine that is finished in a folder; where it fails the engine is kept
+    all the same, and the error says so.
     """
     folder.take_over()
     entries = [write_weights(folder.path, model.graph, shards, source, progress)]

@@ -32,7 +32,7 @@ def open_without_tensorrt(folder: Path) -> Engine:
 
 
 def _give_bodies_to_plugins(model: onnx.ModelProto) -> None:
-    """What our plugins compute, by the definition of their ops; functions have no attributes more."""
+    """What our plugins compute, by the definitions of their ops: those know no more attributes."""
     calls = [node for node in model.graph.node if node.domain == DOMAIN]
     model.functions.extend(DEFINITIONS[op].function for op in {node.op_type for node in calls})
     for node in calls:

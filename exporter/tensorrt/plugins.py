@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from deltaport.custom_ops.definitions import DOMAIN, DOMAIN_VERSION
 from deltaport.errors import InputError
@@ -14,7 +14,7 @@ __all__ = ["load_plugins"]
 
 def load_plugins(tensorrt: TensorRt, library: str) -> None:
     """Load the library; raises ``InputError`` where it has not every plugin our graphs call."""
-    if not os.path.isfile(library):
+    if not Path(library).is_file():
         raise InputError(f"--plugins {library}: there is no such file")
     registry = tensorrt.module.get_plugin_registry()
     if registry.load_library(library) is None:

@@ -40,9 +40,9 @@ class LowerPrecision(GraphPass):
     3. Where a value crosses over, a ``Cast`` stands, one for all its readers.
 
     ``dtype`` is ``float32``, ``float16``, ``bfloat16`` or ``auto``: that in which most elements of
-    matrices are stored. Nothing is to do for float32. Wants ``lower-to-contrib`` before it, as our own
-    ops are float32 by definition; with ``own_ops`` they may be there, and take and give ``dtype`` at
-    all but the ports that their definition keeps float32.
+    matrices are stored. Nothing is to do for float32. Wants ``lower-to-contrib`` before it, as our
+    own ops are float32 by definition; with ``own-ops`` they may be there, and take and give
+    ``dtype`` at all but the ports that their definition keeps float32.
     """
 
     name = "lower-precision"

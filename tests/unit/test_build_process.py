@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -103,4 +102,4 @@ def test_a_crash_is_told_in_a_line(stand_in: Path, end: str, message: str) -> No
     install(stand_in, end)
     with pytest.raises(EngineError, match=f"TensorRT {message} .*try other --slots"):
         build(stand_in)
-    assert not os.path.exists(stand_in / "decoder.plan")
+    assert not (stand_in / "decoder.plan").exists()

@@ -28,7 +28,7 @@ SHARED = """
 
 
 def with_shared_expert(call: Call, routed: Expansion, dtype: ir.DataType) -> Expansion:
-    """``SharedExpertMoE``, given an expansion that makes ``routed`` of ``x``, computed in ``dtype``.
+    """``SharedExpertMoE``, given an expansion that makes ``routed`` of ``x``; all in ``dtype``.
 
     The shared expert's weights [out,in] are transposed for ``MatMul``.
     """

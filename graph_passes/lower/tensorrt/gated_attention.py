@@ -6,7 +6,7 @@ takes q [B,Hq,T,D], both caches, and how many columns of each row to look at, ``
 ``lower_right`` puts the last query at the last of them. So padding, which would push a row's real
 queries to the left, is not allowed: every row must have T tokens. It scales nothing itself.
 
-ONNX's own ``Attention`` would say the same with ``nonpad_kv_seqlen``, which TensorRT's parser drops.
+ONNX's own ``Attention`` would say so with ``nonpad_kv_seqlen``, which TensorRT's parser drops.
 """
 
 from __future__ import annotations
