@@ -12,7 +12,7 @@ from deltaport.custom_ops.definitions import DEFINITIONS
 from tests.oracles import Array
 from tests.tensorrt.abi import CHANNELS_LAST, TYPES, Tensor
 from tests.tensorrt.mock_host import RUNTIME, Library, Plugin
-from tests.tensorrt.test_ports import IN_FLOAT32, OPS, taken_as
+from tests.tensorrt.test_ports import OPS, taken_as
 
 ACTIVATIONS = ("float32", "bfloat16", "float16")
 SIZES = {"B": 2, "T": 5, "C": 6, "K": 4, "Hk": 2, "Hv": 4, "Dk": 16, "Dv": 12}
@@ -32,7 +32,7 @@ def shapes(op: str, **sizes: int) -> list[tuple[int, ...]]:
 def types(op: str, activation: str) -> list[str]:
     """Types of all ports, inputs first."""
     ports = (*DEFINITIONS[op].inputs, *DEFINITIONS[op].outputs)
-    taken = [taken_as(port, IN_FLOAT32) for port in ports]
+    taken = [taken_as(op, port) for port in ports]
     return [activation if dtype == "activation" else dtype for dtype in taken]
 
 
