@@ -19,10 +19,10 @@ cudaError_t launch(const Call& call) {
       .taps = call.sizes["K"],
       .x = call.input<Element>("x"),
       .weight = call.input<Element>("weight"),
-      .state = call.input<float>("state"),
+      .state = call.input<Element>("state"),
       .lengths = call.input<int64_t>("lengths"),
       .y = call.output<Element>("y"),
-      .new_state = call.output<float>("new_state"),
+      .new_state = call.output<Element>("new_state"),
   };
   return kernels::run_convolution(args, call.stream);
 }
@@ -33,9 +33,10 @@ OpDescription describe_causal_conv1d() {
   return {.name = "CausalConv1d",
           .inputs = {{"x", Type::kActivation, "B,T,C"},
                      {"weight", Type::kActivation, "C,K"},
-                     {"state", Type::kFloat32, "B,K-1,C"},
+                     {"state", Type::kActivation, "B,K-1,C"},
                      {"lengths", Type::kInt64, "B"}},
-          .outputs = {{"y", Type::kActivation, "B,T,C"}, {"new_state", Type::kFloat32, "B,K-1,C"}},
+          .outputs = {{"y", Type::kActivation, "B,T,C"},
+                      {"new_state", Type::kActivation, "B,K-1,C"}},
           .attributes = {},
           .check = check,
           .launch = [](const Call& call) {

@@ -39,5 +39,7 @@ std::vector<OpDescription> describe_ops();
 OpDescription describe_causal_conv1d();
 OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
+OpDescription describe_sparse_moe();
+OpDescription describe_shared_expert_moe();
 
 }  // namespace deltaport::tensorrt

@@ -34,14 +34,13 @@ def convolve(kernels: ctypes.CDLL, arguments: Arguments, dtype: str = "float32")
 def run(
     kernels: ctypes.CDLL, case: Case, *, dtype: str = "float32", in_place: bool = False
 ) -> tuple[Array, Array]:
-    """``y`` and the new state; inputs and weights are stored as ``dtype``, ``y`` widened again."""
+    """``y`` and the new state; all is stored as ``dtype`` and widened again."""
     stored = np.dtype(dtype)
     rows, tokens, channels = case["x"].shape
     y = np.full((rows, tokens, channels), np.nan, stored)
-    state = case["state"].copy()
-    new_state = state if in_place else np.full_like(state, np.nan)
-    narrow = {name: case[name].astype(stored) for name in ("x", "weight")}
-    arrays = {**case, **narrow, "state": state, "y": y, "new_state": new_state}
+    narrow = {name: case[name].astype(stored) for name in ("x", "weight", "state")}
+    new_state = narrow["state"] if in_place else np.full_like(narrow["state"], np.nan)
+    arrays = {**case, **narrow, "y": y, "new_state": new_state}
     arguments = Arguments(
         rows=rows,
         tokens=tokens,
@@ -50,7 +49,7 @@ def run(
         **{name: array.ctypes.data for name, array in arrays.items()},
     )
     assert convolve(kernels, arguments, dtype)
-    return y.astype(np.float32), new_state
+    return y.astype(np.float32), new_state.astype(np.float32)
 
 
 def check(kernels: ctypes.CDLL, case: Case) -> None:
@@ -75,12 +74,29 @@ def test_matches_the_oracle(kernels: ctypes.CDLL, T: int, K: int) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_two_bytes(kernels: ctypes.CDLL, dtype: str) -> None:
     stored = np.dtype(dtype)
-    case = make_case(1, T=70, C=9, lengths=[70, 3])
-    case |= {name: case[name].astype(stored).astype(np.float32) for name in ("x", "weight")}
+    case = make_case(1, T=70, C=9, lengths=[70, 3, 2, 1, 0])
+    floats = ("x", "weight", "state")
+    case |= {name: case[name].astype(stored).astype(np.float32) for name in floats}
     exact, exact_state = run(kernels, case)
-    y, new_state = run(kernels, case, dtype=dtype)
-    assert_same_bits(y, exact.astype(stored).astype(np.float32))
-    assert_same_bits(new_state, exact_state)
+    for in_place in (False, True):
+        y, new_state = run(kernels, case, dtype=dtype, in_place=in_place)
+        assert_same_bits(y, exact.astype(stored).astype(np.float32))
+        assert_same_bits(new_state, exact_state)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_state_is_the_very_bits_of_inputs(kernels: ctypes.CDLL, dtype: str) -> None:
+    """Those of every number there is, NaN with whatever else its bits say."""
+    numbers = np.arange(1 << 16, dtype=np.uint16).reshape(1, 1, -1).view(dtype)
+    channels = numbers.size
+    weight, state = np.zeros((channels, 2), dtype), np.zeros_like(numbers)
+    y, new_state = np.zeros_like(numbers), np.zeros_like(numbers)
+    lengths = np.array([1])
+    given = (numbers, weight, state, lengths, y, new_state)
+    pointers = {name: a.ctypes.data for name, a in zip(POINTERS, given, strict=True)}
+    arguments = Arguments(rows=1, tokens=1, channels=channels, taps=2, **pointers)
+    assert convolve(kernels, arguments, dtype)
+    assert (new_state.view(np.uint16) == numbers.view(np.uint16)).all()
 
 
 @pytest.mark.parametrize("K", [1, 5, 9])

@@ -159,6 +159,23 @@ def test_a_bad_token_does_not_touch_the_others(kernels: ctypes.CDLL, bad: float)
     assert np.isnan(y[~good]).all()
 
 
+@pytest.mark.parametrize("shared", [0, 1])
+@pytest.mark.parametrize(("experts", "top_k"), [(255, 1), (1024, 5), (9, 2)])
+def test_more_tokens_never_need_less_memory(
+    kernels: ctypes.CDLL, experts: int, top_k: int, shared: int
+) -> None:
+    """A workspace is made for the most. Pairs of few tokens are cut into more work tiles."""
+    size = kernels.sparse_moe_workspace
+    size.restype = ctypes.c_int64
+    arguments = Arguments(rows=1, hidden=1, experts=experts, inner=1, shared_inner=shared)
+    arguments.top_k = top_k
+    needed = []
+    for arguments.tokens in range(1, 1100):
+        needed.append(size(ctypes.byref(arguments)))
+    assert needed == sorted(needed)
+    assert len(set(needed[1023:])) == 1
+
+
 @pytest.mark.parametrize("dims", [(33, 17), (128, 40)])
 @pytest.mark.parametrize("dtype", EVERY_TYPE)
 def test_a_token_alone_is_a_token_of_a_batch(

@@ -1,5 +1,5 @@
-// An op as small as can be that has what no op of the library has yet: a workspace and an attribute
-// that is whole and required. y = repeats * x + offset, summed in the workspace.
+// An op as small as can be that has all that ops may have. y = repeats * x + offset, summed in the
+// workspace.
 #include <algorithm>
 
 #include "tensorrt_adapter/op.h"

@@ -1,6 +1,7 @@
 // The kernels that the adapter launches, run on the host where they are called.
 #include "kernels/causal_conv1d/cuda.h"
 #include "kernels/gated_delta_rule/cuda.h"
+#include "kernels/sparse_moe/cuda.h"
 #include "simt/on_host.cc"
 
 namespace deltaport::simt_on_host {
@@ -22,6 +23,12 @@ cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stre
 template <class Element>
 cudaError_t run_convolution(const ConvArgs<Element>& args, cudaStream_t stream) {
   return is_given(stream) && run_convolution(args) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t run_sparse_moe(const MoEArgs& args, void* workspace, cudaStream_t stream) {
+  if (!is_given(stream) || !moe_is_supported(args)) return cudaErrorInvalidValue;
+  run_mixture<false>(args, workspace);
+  return cudaSuccess;
 }
 
 template cudaError_t run_delta_rule(const DeltaRuleArgs<float>&, cudaStream_t);

@@ -118,7 +118,13 @@ class Library:
         return next(creator for creator in self.creators if creator.name == name)
 
     def plugin(self, op: str, **fields: Array) -> Plugin:
-        plugin = self[op].create(fields)
+        """What an op requires and ``fields`` leave out is 2."""
+        required = {
+            name: np.array([2], dtype)
+            for name, (dtype, fallback) in self[op].fields().items()
+            if fallback is None
+        }
+        plugin = self[op].create(required | fields)
         assert plugin is not None, self.host.log()
         return plugin
 

@@ -10,19 +10,30 @@ import pytest
 
 from deltaport.custom_ops.definitions import DEFINITIONS
 from deltaport.numerics import Quantity
-from tests.kernels import delta_rule_cases, test_causal_conv1d
+from tests.kernels import (
+    delta_rule_cases,
+    moe_cases,
+    test_causal_conv1d,
+    test_shared_expert_moe,
+)
 from tests.kernels.op_runner import assert_close, assert_same_bits, is_padding, poison_padding
 from tests.oracles import Array
 from tests.oracles.causal_conv1d import causal_conv1d
 from tests.oracles.gated_delta_rule import gated_delta_rule
 from tests.oracles.gated_delta_rule_norm import gated_delta_rule_norm
+from tests.oracles.shared_expert_moe import shared_expert_moe
+from tests.oracles.sparse_moe import sparse_moe
 from tests.tensorrt.mock_host import Library, Plugin
-from tests.tensorrt.test_plugins import refusal, single, types
+from tests.tensorrt.test_plugins import refusal, some_attributes, types
 from tests.tensorrt.test_ports import OPS
 
 Case = dict[str, Any]
 TOKENS = (7, 40)
-"""Those the delta rule takes one by one, and those it takes in chunks, of which it has two."""
+"""Those the delta rule takes one by one, and those it takes in chunks, of which it has two. Of the
+one a mixture multiplies up to 4 pairs of an expert together, of the other up to 16."""
+MIXTURE: Any = {"experts": 16, "dims": (33, 17)}
+GUARD = 64
+"""Bytes behind a workspace that nobody may write."""
 
 
 def convolution(seed: int, T: int = 7) -> Case:
@@ -39,11 +50,30 @@ def rule_norm(seed: int, T: int = 7) -> Case:
     return delta_rule_cases.with_norm(rule(seed, T), seed)
 
 
-CASES: dict[str, tuple[Callable[..., Case], Callable[..., tuple[Array, Array]]]] = {
+def mixture(seed: int, T: int = 7) -> Case:
+    return with_padding(moe_cases.make_case(seed, T=T, **MIXTURE, lengths=[T, 0, 3]))
+
+
+def mixture_and_shared(seed: int, T: int = 7) -> Case:
+    make_case = test_shared_expert_moe.make_case
+    return with_padding(make_case(seed, T=T, **MIXTURE, lengths=[T, 0, 3], shared_width=19))
+
+
+def with_padding(case: Case) -> Case:
+    # On a grid that two bytes hold: the choice is the same for activations of every type.
+    case["router_logits"] = np.round(case["router_logits"] * 4) / 4
+    return poison_padding(case, "x", "router_logits")
+
+
+CASES: dict[str, tuple[Callable[..., Case], Callable[..., Any]]] = {
     "CausalConv1d": (convolution, causal_conv1d),
     "GatedDeltaRule": (rule, gated_delta_rule),
     "GatedDeltaRuleNorm": (rule_norm, gated_delta_rule_norm),
+    "SparseMoE": (mixture, sparse_moe),
+    "SharedExpertMoE": (mixture_and_shared, shared_expert_moe),
 }
+WITH_STATE = [op for op in OPS if DEFINITIONS[op].in_place]
+WITH_ATTRIBUTES = [op for op in OPS if DEFINITIONS[op].attributes]
 
 
 def as_stored(op: str, case: Case, dtype: str) -> Case:
@@ -52,39 +82,51 @@ def as_stored(op: str, case: Case, dtype: str) -> Case:
     return {port.name: case[port.name].astype(np.dtype(kind)) for port, kind in stored}
 
 
+def room_for_outputs(plugin: Plugin, inputs: Case) -> list[Array]:
+    shapes = plugin.output_shapes([array.shape for array in inputs.values()])
+    kinds = plugin.output_types([array.dtype.name for array in inputs.values()])
+    assert not isinstance(shapes, int)
+    assert not isinstance(kinds, int)
+    stored = zip(shapes, kinds, strict=True)
+    return [np.full(shape, np.nan, np.dtype(kind)) for shape, kind in stored]
+
+
 def run(
     plugin: Plugin, op: str, case: Case, *, dtype: str = "float32", in_place: bool = False
-) -> tuple[Array, Array]:
-    """The output, as stored, and the new state, of activations stored as ``dtype``."""
+) -> list[Array]:
+    """The outputs as stored: a new state, if there is one, last. Activations are of ``dtype``."""
     inputs = as_stored(op, case, dtype)
-    shapes = plugin.output_shapes([array.shape for array in inputs.values()])
-    assert not isinstance(shapes, int)
-    kinds = plugin.output_types([array.dtype.name for array in inputs.values()])
-    assert not isinstance(kinds, int)
-    output, new_state = (
-        np.full(shape, np.nan, np.dtype(kind)) for shape, kind in zip(shapes, kinds, strict=True)
-    )
+    outputs = room_for_outputs(plugin, inputs)
     if in_place:
-        new_state = inputs["state"]
-    attached = plugin.attach()
-    assert attached.enqueue(list(inputs.values()), [output, new_state]) == 0
-    return output, new_state
+        outputs[-1] = inputs["state"]
+    arrays = [*inputs.values(), *outputs]
+    shapes = [array.shape for array in arrays]
+    size = plugin.workspace([(array.dtype.name, array.shape) for array in arrays], shapes)
+    workspace = np.full(size + GUARD, 0xFF, np.uint8)  # NaN in what nobody wrote
+    assert plugin.attach().enqueue(list(inputs.values()), outputs, workspace) == 0
+    assert (workspace[size:] == 0xFF).all()
+    return outputs
+
+
+def check(op: str, case: Case, outputs: list[Array], **attributes: float) -> None:
+    expected = CASES[op][1](**case, **attributes)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    quantities = (Quantity.OUTPUT, Quantity.STATE)[: len(expected)]
+    for found, right, quantity in zip(outputs, expected, quantities, strict=True):
+        assert_close(found, right, quantity)
+    assert not outputs[0][is_padding(outputs[0].shape[1], case["lengths"])].any()
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("T", TOKENS)
 def test_matches_the_oracle(adapter: Library, op: str, T: int) -> None:
-    make_case, oracle = CASES[op]
-    case = make_case(1, T)
-    output, new_state = run(adapter.plugin(op), op, case)
-    expected, expected_state = oracle(**case)
-    assert_close(output, expected)
-    assert_close(new_state, expected_state, Quantity.STATE)
-    assert not output[is_padding(T, case["lengths"])].any()
+    case = CASES[op][0](1, T)
+    required = {"top_k": 2} if "top_k" in DEFINITIONS[op].attributes else {}
+    check(op, case, run(adapter.plugin(op), op, case), **required)
     assert adapter.host.log() == []
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", WITH_STATE)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("T", TOKENS)
 def test_a_state_may_be_updated_where_it_lies(
@@ -94,54 +136,46 @@ def test_a_state_may_be_updated_where_it_lies(
     output, new_state = run(adapter.plugin(op), op, case, dtype=dtype)
     again, state = run(adapter.plugin(op), op, case, dtype=dtype, in_place=True)
     assert_same_bits(again.astype(np.float32), output.astype(np.float32))
-    assert_same_bits(state, new_state)
+    assert_same_bits(state.astype(np.float32), new_state.astype(np.float32))
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_activations_of_two_bytes(adapter: Library, op: str, dtype: str) -> None:
-    """They are read as they are and rounded when they are written; the state stays float32."""
-    case = CASES[op][0](3)
-    stored = as_stored(op, case, dtype)
+@pytest.mark.parametrize("T", TOKENS)
+def test_activations_of_two_bytes(adapter: Library, op: str, dtype: str, T: int) -> None:
+    """They are read as they are and rounded when they are written, as is no state."""
+    case = CASES[op][0](3, T)
     widened = {
         name: array.astype(np.float32) if name != "lengths" else array
-        for name, array in stored.items()
+        for name, array in as_stored(op, case, dtype).items()
     }
-    exact, exact_state = run(adapter.plugin(op), op, widened)
-    output, new_state = run(adapter.plugin(op), op, case, dtype=dtype)
+    output, *state = run(adapter.plugin(op), op, case, dtype=dtype)
+    exact, *exact_state = run(adapter.plugin(op), op, widened)
     assert output.dtype == np.dtype(dtype)
-    assert_same_bits(new_state, exact_state)
+    assert np.isfinite(exact).all()
     assert_same_bits(output.astype(np.float32), exact.astype(output.dtype).astype(np.float32))
+    for found, right in zip(state, exact_state, strict=True):
+        assert_same_bits(found.astype(np.float32), right)
 
 
-@pytest.mark.parametrize("op", OPS[1:])
+@pytest.mark.parametrize("op", WITH_ATTRIBUTES)
 def test_attributes_reach_the_kernel(adapter: Library, op: str) -> None:
-    make_case, oracle = CASES[op]
-    case = make_case(4)
-    values = {name: 0.5 + i for i, name in enumerate(DEFINITIONS[op].attributes)}
-    plugin = adapter.plugin(op, **{name: single(value) for name, value in values.items()})
-    output, new_state = run(plugin, op, case)
-    expected, expected_state = oracle(**case, **values)
-    assert_close(output, expected)
-    assert_close(new_state, expected_state, Quantity.STATE)
+    case, values = CASES[op][0](4), some_attributes(op)
+    outputs = run(adapter.plugin(op, **values), op, case)
+    check(op, case, outputs, **{name: value.item() for name, value in values.items()})
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_what_a_launch_returns_is_an_error(adapter: Library, op: str) -> None:
-    inputs = list(as_stored(op, CASES[op][0](5), "float32").values())
-    plugin = adapter.plugin(op)
-    shapes = plugin.output_shapes([array.shape for array in inputs])
-    assert not isinstance(shapes, int)
-    outputs = [np.zeros(shape, np.float32) for shape in shapes]
-    assert refusal(adapter, plugin.enqueue(inputs, outputs, stream=1)) == f"{op}: invalid argument"
+    inputs, plugin = as_stored(op, CASES[op][0](5), "float32"), adapter.plugin(op)
+    outputs = room_for_outputs(plugin, inputs)
+    status = plugin.enqueue(list(inputs.values()), outputs, stream=1)
+    assert refusal(adapter, status) == f"{op}: invalid argument"
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_tensors_that_do_not_fit_are_not_touched(adapter: Library, op: str) -> None:
-    inputs = list(as_stored(op, CASES[op][0](6), "float32").values())
-    plugin = adapter.plugin(op)
-    shapes = plugin.output_shapes([array.shape for array in inputs])
-    assert not isinstance(shapes, int)
-    outputs = [np.full((*shape[:-1], shape[-1] - 1), np.nan, np.float32) for shape in shapes]
-    assert "does not fit" in refusal(adapter, plugin.enqueue(inputs, outputs))
+    inputs, plugin = as_stored(op, CASES[op][0](6), "float32"), adapter.plugin(op)
+    outputs = [array[..., 1:].copy() for array in room_for_outputs(plugin, inputs)]
+    assert "does not fit" in refusal(adapter, plugin.enqueue(list(inputs.values()), outputs))
     assert all(np.isnan(output).all() for output in outputs)

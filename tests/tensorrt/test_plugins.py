@@ -12,14 +12,28 @@ from deltaport.custom_ops.definitions import DEFINITIONS
 from tests.oracles import Array
 from tests.tensorrt.abi import CHANNELS_LAST, TYPES, Tensor
 from tests.tensorrt.mock_host import RUNTIME, Library, Plugin
-from tests.tensorrt.test_ports import IN_FLOAT32, OPS, taken_as
+from tests.tensorrt.test_ports import OPS, PLUGINS, taken_as
 
+MIXTURES = PLUGINS["sparse_moe"]
 ACTIVATIONS = ("float32", "bfloat16", "float16")
 SIZES = {"B": 2, "T": 5, "C": 6, "K": 4, "Hk": 2, "Hv": 4, "Dk": 16, "Dv": 12}
+SIZES |= {"H": 6, "E": 4, "I": 3, "Is": 7}
 
 
 def single(value: float) -> Array:
     return np.array([value], np.float32)
+
+
+def whole(value: int) -> Array:
+    return np.array([value], np.int64)
+
+
+def some_attributes(op: str) -> dict[str, Array]:
+    """A value for each, which is none that it has by itself."""
+    return {
+        name: single(0.5 + i) if attribute.dtype == "float" else whole(3 + i)
+        for i, (name, attribute) in enumerate(DEFINITIONS[op].attributes.items())
+    }
 
 
 def shapes(op: str, **sizes: int) -> list[tuple[int, ...]]:
@@ -32,7 +46,7 @@ def shapes(op: str, **sizes: int) -> list[tuple[int, ...]]:
 def types(op: str, activation: str) -> list[str]:
     """Types of all ports, inputs first."""
     ports = (*DEFINITIONS[op].inputs, *DEFINITIONS[op].outputs)
-    taken = [taken_as(port, IN_FLOAT32) for port in ports]
+    taken = [taken_as(op, port) for port in ports]
     return [activation if dtype == "activation" else dtype for dtype in taken]
 
 
@@ -106,7 +120,7 @@ def test_a_call_whose_sizes_fit(adapter: Library, op: str) -> None:
     assert plugin.configure(tensors(op)) == 0
     assert plugin.configure(tensors(op, B=-1, T=-1)) == 0
     assert plugin.on_shape_change(tensors(op)) == 0
-    assert plugin.workspace(tensors(op, B=-1, T=-1), shapes(op)) == 0
+    assert (plugin.workspace(tensors(op, B=-1, T=-1), shapes(op)) > 0) == (op in MIXTURES)
     assert adapter.host.log() == []
 
 
@@ -145,6 +159,8 @@ def status(plugin: Plugin, op: str, calls: list[Tensor]) -> int:
         ("GatedDeltaRuleNorm", {"Dk": 256}, "Dk is 256, but the kernel takes 1 to 128"),
         ("GatedDeltaRuleNorm", {"Dv": 129}, "Dv is 129, but the kernel takes 1 to 128"),
         ("GatedDeltaRule", {"Hk": 3}, "Hv is 4, which is no multiple of Hk, 3"),
+        ("SparseMoE", {"E": 1025}, "E is 1025, but the kernel takes 1 to 1024"),
+        ("SharedExpertMoE", {"E": 1}, "top_k is 2, but the kernel takes 1 to 1, the experts"),
         (
             "GatedDeltaRule",
             {"B": 0},
@@ -162,11 +178,36 @@ def test_sizes_no_kernel_takes(
 
 
 def test_the_widest_heads(adapter: Library) -> None:
-    for op in OPS[1:]:
+    for op in PLUGINS["gated_delta_rule"]:
         assert status(adapter.plugin(op), op, tensors(op, Dk=128, Dv=128, Hk=1, Hv=3)) == 0
     for K in (2, 3, 4):
         assert status(adapter.plugin("CausalConv1d"), "CausalConv1d", tensors(OPS[0], K=K)) == 0
     assert adapter.host.log() == []
+
+
+@pytest.mark.parametrize("op", MIXTURES)
+def test_the_most_experts(adapter: Library, op: str) -> None:
+    most = adapter.plugin(op, top_k=whole(16))
+    assert status(most, op, tensors(op, E=1024)) == 0
+    assert status(most, op, tensors(op, E=16)) == 0
+    assert adapter.host.log() == []
+    for top_k, E, limit in (
+        (17, 1024, "16"),
+        (16, 15, "15, the experts"),
+        (17, 16, "16, the experts"),
+    ):
+        plugin, calls = adapter.plugin(op, top_k=whole(top_k)), tensors(op, E=E)
+        assert status(plugin, op, calls) == -1
+        message = f"top_k is {top_k}, but the kernel takes 1 to {limit}"
+        assert {line.split(": ", 2)[2] for line in adapter.host.log()} == {message}
+
+
+@pytest.mark.parametrize("op", MIXTURES)
+def test_a_mixture_says_how_many_experts_a_token_has(adapter: Library, op: str) -> None:
+    refused = refusal(adapter, adapter[op].create({}))
+    assert refused == f"{op}: the attribute top_k is missing"
+    refused = refusal(adapter, adapter[op].create({"top_k": whole(0)}))
+    assert refused == f"{op}: the attribute top_k is 0, but has to be finite and at least 1"
 
 
 def test_a_width_that_no_number_of_key_heads_has(adapter: Library) -> None:
@@ -192,7 +233,7 @@ def test_a_node_of_another_number_of_tensors(adapter: Library, op: str) -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_attributes_survive_an_engine_file(adapter: Library, op: str) -> None:
-    given = {name: single(0.5 + i) for i, name in enumerate(DEFINITIONS[op].attributes)}
+    given = some_attributes(op)
     plugin = adapter.plugin(op, **given)
     copies = [plugin.clone(), plugin.attach(), plugin.attach().clone()]
     fields = {name: value for name, (_, value) in plugin.serialized().items() if value is not None}
@@ -200,12 +241,12 @@ def test_attributes_survive_an_engine_file(adapter: Library, op: str) -> None:
     assert loaded is not None
     del plugin  # copies live on by themselves
     for copy in (*copies, loaded):
-        assert copy.serialized() == {name: ("float32", value) for name, value in given.items()}
+        assert copy.serialized() == {n: (value.dtype.name, value) for n, value in given.items()}
         assert copy.names() == (op, adapter[op].version, adapter[op].namespace)
         assert copy.on_shape_change(tensors(op)) == 0
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", [op for op in OPS if op not in MIXTURES])
 def test_attributes_left_out_have_the_defaults(adapter: Library, op: str) -> None:
     found = adapter.plugin(op).serialized()
     assert found == {

@@ -14,27 +14,23 @@ from tests.tensorrt.mock_host import Library
 PLUGINS = {
     "causal_conv1d": ("CausalConv1d",),
     "gated_delta_rule": ("GatedDeltaRule", "GatedDeltaRuleNorm"),
+    "sparse_moe": ("SparseMoE", "SharedExpertMoE"),
 }
 """The ops of each folder of kernels."""
-NO_PLUGIN_YET = {"sparse_moe"}
 OPS = tuple(op for ops in PLUGINS.values() for op in ops)
 PORT = re.compile(r"(\w+) (\w+)\[([^]]*)]")
 
 
-def taken_as(port: Port, in_float32: set[str]) -> str:
+def taken_as(op: str, port: Port) -> str:
     """What a kernel for GPUs reads and writes where the definition has this port."""
     if port.dtype == "int64":
         return "int64"
-    return "float32" if port.name in in_float32 else "activation"
-
-
-IN_FLOAT32 = {"A_log", "dt_bias", "norm", "state", "new_state"}
-"""Parameters of a few numbers and recurrent state, which loses by rounding."""
+    return "float32" if port.name in DEFINITIONS[op].float32 else "activation"
 
 
 def test_every_op_with_a_kernel_has_a_plugin(adapter: Library) -> None:
     kernels = (ROOT / "custom_ops" / "kernels").glob("*/cuda.cu")
-    assert {source.parent.name for source in kernels} == {*PLUGINS, *NO_PLUGIN_YET}
+    assert {source.parent.name for source in kernels} == {*PLUGINS}
     assert tuple(creator.name for creator in adapter.creators) == OPS
 
 
@@ -55,7 +51,7 @@ def test_ports_are_those_of_the_definition(adapter: Library, op: str) -> None:
     assert name == op
     for found, expected in ((inputs, definition.inputs), (outputs, definition.outputs)):
         assert PORT.findall(found) == [
-            (taken_as(port, IN_FLOAT32), port.name, port.shape) for port in expected
+            (taken_as(op, port), port.name, port.shape) for port in expected
         ]
 
 

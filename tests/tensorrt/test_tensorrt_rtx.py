@@ -34,7 +34,9 @@ DTYPES = {
     "int64": TensorProto.INT64,
 }
 SIZES = {"K": 4, "Hk": 2, "Hv": 4, "Dk": 128, "Dv": 128, "C": 2 * 2 * 128 + 4 * 128}
-PARAMETERS = ("weight", "A_log", "dt_bias", "norm")
+SIZES |= {"H": 64, "E": 8, "I": 32, "Is": 48}
+PARAMETERS = ("weight", "A_log", "dt_bias", "norm", "gate_up", "down")
+PARAMETERS += ("shared_gate", "shared_gate_up", "shared_down")
 
 
 def shape(text: str, sizes: dict[str, int]) -> list[int | str]:
@@ -42,7 +44,10 @@ def shape(text: str, sizes: dict[str, int]) -> list[int | str]:
 
 
 class Model:
-    """A convolution whose output both forms of the rule read; parameters are stored in it."""
+    """A convolution whose output both forms of the rule read, and mixtures of experts.
+
+    Parameters are stored in it.
+    """
 
     def __init__(self, dtype: str, **sizes: int) -> None:
         self.dtype, self.sizes = dtype, SIZES | sizes
@@ -58,7 +63,7 @@ class Model:
         definition, ports = DEFINITIONS[op], {}
         named = zip((*definition.inputs, *definition.outputs), types(op, self.dtype), strict=True)
         for port, dtype in named:
-            name = port.name if port.name in ("x", "lengths") else f"{op}_{port.name}"
+            name = port.name if port.name == "lengths" else f"{op}_{port.name}"
             ports[port.name] = name = "CausalConv1d_y" if port.name == "qkv" else name
             extents = shape(port.shape, self.sizes)
             value = helper.make_tensor_value_info(name, DTYPES[dtype], extents)
@@ -70,7 +75,10 @@ class Model:
                 self.parameters.append(numpy_helper.from_array(values, name))
             elif port.name != "qkv":
                 self.inputs[name] = value
-        attributes = {name: given.default for name, given in definition.attributes.items()}
+        attributes = {
+            name: 2 if given.default is None else given.default
+            for name, given in definition.attributes.items()
+        }
         self.nodes.append(
             helper.make_node(
                 op,
@@ -86,7 +94,7 @@ class Model:
 
     def save(self, to: Path) -> Path:
         graph = helper.make_graph(
-            self.nodes, "three_ops", [*self.inputs.values()], self.outputs, self.parameters
+            self.nodes, "every_op", [*self.inputs.values()], self.outputs, self.parameters
         )
         opsets = [helper.make_opsetid("", BODY_OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
         onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=11), to)

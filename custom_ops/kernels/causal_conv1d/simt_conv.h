@@ -8,15 +8,14 @@
 
 namespace deltaport::DELTAPORT_ISA {
 
-// As CausalConv1dArgs, with inputs and outputs of any type.
+// As CausalConv1dArgs, with inputs and outputs of any type. The state has it too, and loses nothing:
+// it is inputs as they came.
 template <class Element>
 struct ConvArgs {
   int64_t rows, tokens, channels, taps;  // taps 2 to 4
-  const Element *x, *weight;
-  const float* state;
+  const Element *x, *weight, *state;
   const int64_t* lengths;
-  Element* y;
-  float* new_state;  // may be the memory of state
+  Element *y, *new_state;  // new_state may be the memory of state
 };
 
 constexpr int kConvThreads = 128;
@@ -32,31 +31,34 @@ struct Convolution {
   const ConvArgs<Element>& args;
   int64_t row, block, stretch;
 
-  DELTAPORT_INLINE float input(int64_t t, int64_t channel) const {
+  DELTAPORT_INLINE Element input(int64_t t, int64_t channel) const {
     if (t < 0) {
       return args.state[(row * kept + kept + t) * args.channels + channel];
     }
-    return as_float(args.x[(row * args.tokens + t) * args.channels + channel]);
+    return args.x[(row * args.tokens + t) * args.channels + channel];
   }
 
   DELTAPORT_INLINE void run_channel(int64_t channel) const {
     const int64_t first = stretch * kConvTokens, length = args.lengths[row];
     const int64_t end = first + kConvTokens < args.tokens ? first + kConvTokens : args.tokens;
+    Element past[kept];
     float weight[taps], window[taps];
     DELTAPORT_UNROLL
     for (int j = 0; j < taps; ++j) weight[j] = as_float(args.weight[channel * taps + j]);
     DELTAPORT_UNROLL
     for (int j = 0; j < kept; ++j) {
-      window[j] = first < length || first == 0 ? input(first - kept + j, channel) : 0.0f;
+      const bool is_read = first < length || first == 0;
+      past[j] = is_read ? input(first - kept + j, channel) : Element{};
+      window[j] = as_float(past[j]);
     }
-    if (stretch == 0) keep_last(channel, window);
+    if (stretch == 0) keep_last(channel, past);
     for (int64_t t = first; t < end; ++t) {
       Element* y = args.y + (row * args.tokens + t) * args.channels + channel;
       if (t >= length) {
         narrow(0.0f, y);
         continue;
       }
-      window[kept] = input(t, channel);
+      window[kept] = as_float(input(t, channel));
       float sum = 0;
       DELTAPORT_UNROLL
       for (int j = 0; j < taps; ++j) sum = fmaf(window[j], weight[j], sum);
@@ -67,11 +69,11 @@ struct Convolution {
   }
 
   // The new state: the last inputs, some of which may be `past`, those before the first token.
-  DELTAPORT_INLINE void keep_last(int64_t channel, const float (&past)[taps]) const {
+  DELTAPORT_INLINE void keep_last(int64_t channel, const Element (&past)[kept]) const {
     const int64_t length = args.lengths[row];
     DELTAPORT_UNROLL
     for (int j = 0; j < kept; ++j) {
-      float value = past[j];  // without a token
+      Element value = past[j];  // without a token
       if (length + j >= kept) value = input(length - kept + j, channel);
       DELTAPORT_UNROLL
       for (int i = j + 1; i < kept; ++i) {

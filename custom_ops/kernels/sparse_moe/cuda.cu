@@ -1,7 +1,7 @@
 // A kernel for every stage of a mixture of experts.
 #define DELTAPORT_ISA cuda
 #define DELTAPORT_SIMT
-#include "kernels/sparse_moe/simt_stages.h"
+#include "kernels/sparse_moe/cuda.h"
 
 namespace deltaport::cuda {
 
@@ -12,8 +12,6 @@ __global__ void __launch_bounds__(Stage::threads) moe_stage(const __grid_constan
   Stage::run(team, step, shared, blockIdx.x, blockIdx.y);
 }
 
-// Runs on the stream alone: nothing is allocated, and the host waits for nothing. The workspace has
-// moe_workspace_bytes. Returns what the first launch that fails does; see moe_is_supported.
 cudaError_t run_sparse_moe(const MoEArgs& args, void* workspace, cudaStream_t stream) {
   if (!moe_is_supported(args)) return cudaErrorInvalidValue;
   cudaError_t result = cudaSuccess;

@@ -70,8 +70,9 @@ struct MoEStep {
     return inner + routed * args.inner + (pair - routed) * args.shared_inner;
   }
   // What there may be at most: every expert's last tile may have a single pair.
-  int64_t most_tiles() const {
-    const int64_t pairs = tokens * slots, tiles = pairs / tile_pairs + args.experts + 1;
+  int64_t most_tiles() const { return most_tiles_of(tile_pairs); }
+  int64_t most_tiles_of(int count) const {
+    const int64_t pairs = tokens * slots, tiles = pairs / count + args.experts + 1;
     return tiles < pairs ? tiles : pairs;
   }
 };
@@ -107,7 +108,8 @@ inline MoEStep moe_step(const MoEArgs& args, int64_t begin, int64_t tokens, MoEM
   step.first = memory->take<int32_t>(args.experts + 2);
   step.masks = memory->take<uint32_t>(step.chunks() * (args.experts + 1));
   step.tile_count = memory->take<int32_t>(1);
-  step.tiles = memory->take<WorkTile>(step.most_tiles());
+  // As if all tiles were small, or a few tokens could need more memory than many.
+  step.tiles = memory->take<WorkTile>(step.most_tiles_of(kFewPairs));
   return step;
 }
 

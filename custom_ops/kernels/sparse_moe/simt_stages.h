@@ -86,7 +86,7 @@ void each_moe_stage(const MoEArgs& args, void* workspace, const Launch& launch) 
   }
 }
 
-// Bytes of the workspace, which lies on a multiple of 16.
+// Bytes of the workspace, which lies on a multiple of 16: enough for fewer tokens, too.
 inline int64_t moe_workspace_bytes(const MoEArgs& args) {
   const int64_t all = args.rows * args.tokens;
   const int64_t tokens = all < kMoEStepTokens ? all : kMoEStepTokens;
