@@ -62,8 +62,8 @@ TARGETS = {
         ),
         TargetCapabilities(
             name="tensorrt",
-            summary="TensorRT 11 or TensorRT-RTX 1.7, with our plugins for the gated delta rule; "
-            "computes in the dtype matrices are stored in",
+            summary="TensorRT 11 or TensorRT-RTX 1.7, with our plugins; computes in the "
+            "dtype matrices are stored in",
             ragged=False,
             lowering="lower-precision{own-ops=true},lower-to-tensorrt{plugins=true},"
             "eliminate-common-subexpressions,eliminate-dead-code",

@@ -24,7 +24,7 @@ from deltaport.errors import DeltaportError, EngineError
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
 from deltaport.state_layout import StateLayout
 
-__all__ = ["build_apart", "check_apart"]
+__all__ = ["build_apart", "check_apart", "libraries"]
 
 _Stage = Callable[[str], None]
 
@@ -63,7 +63,7 @@ def build_apart(
 def _ask(request: dict[str, Any], stage: _Stage) -> str:
     pipe = subprocess.PIPE
     with (
-        _libraries() as environment,
+        libraries() as environment,
         subprocess.Popen(
             [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
             stdin=pipe,
@@ -96,7 +96,7 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
 
 
 @contextmanager
-def _libraries() -> Iterator[dict[str, str]]:
+def libraries() -> Iterator[dict[str, str]]:
     """An environment in which TensorRT-RTX finds itself.
 
     Its parser loads ``libtensorrt_rtx.so`` for graphs with plugins, and ends the process if there

@@ -15,7 +15,13 @@ from deltaport.graph_passes.lower.tensorrt import EXPANSIONS
 __all__ = ["PLUGINS", "LowerToTensorrt"]
 
 
-PLUGINS = ("CausalConv1d", "GatedDeltaRule", "GatedDeltaRuleNorm")
+PLUGINS = (
+    "CausalConv1d",
+    "GatedDeltaRule",
+    "GatedDeltaRuleNorm",
+    "SparseMoE",
+    "SharedExpertMoE",
+)
 """The ops that custom_ops/tensorrt_adapter has plugins for."""
 
 
@@ -31,7 +37,8 @@ class LowerToTensorrt(GraphPass):
     6. ``SharedExpertMoE``      the same, and the shared expert beside it
     7. ``AddRMSNorm``, ``SwiGLU``, ``Linear``   become   standard ops
 
-    With ``plugins`` the first three stay calls of our ops, and are told that they are plugins.
+    With ``plugins`` all but attention and the last three stay calls of our ops, which then are
+    plugins.
 
     What results ignores ``lengths``: a step of more than one token must be one row of
     ``lengths == T``, and every row must have a token. Rows of the state layout become ``in_place``

@@ -1,13 +1,12 @@
 """Engines that TensorRT for RTX builds of models with our ops.
 
-Its package runs without a GPU, for every architecture. It is NVIDIA's, so the tests take it from
-the Python that TENSORRT_PYTHON names: one that has 'pip install tensorrt-rtx-cu13'.
+Its package runs without a GPU, for every architecture.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ from deltaport.custom_ops.definitions import (
     DOMAIN,
     DOMAIN_VERSION,
 )
-from tests.end_to_end.cpp_programs import run, succeed
+from deltaport.exporter.tensorrt.build_process import libraries
+from tests.end_to_end.cpp_programs import run
+from tests.tensorrt.rtx import plan_gpus, require_rtx
 from tests.tensorrt.test_plugins import types
 from tests.tensorrt.test_ports import OPS
 
-ARCHITECTURES = ("SM80", "SM89", "SM120")
+ARCHITECTURES = tuple(gpu.upper() for gpu in plan_gpus())
 DTYPES = {
     "float32": TensorProto.FLOAT,
     "bfloat16": TensorProto.BFLOAT16,
@@ -104,27 +105,21 @@ class Model:
 @pytest.fixture(scope="module")
 def built(cuda_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ``build_engines.py`` prints, and what plugins wrote to standard error."""
-    python = os.environ.get("TENSORRT_PYTHON")
-    if not python:
-        pytest.skip("TENSORRT_PYTHON names no Python that has 'pip install tensorrt-rtx-cu13'")
+    require_rtx()
     folder = tmp_path_factory.mktemp("rtx")
     models = {dtype: Model(dtype) for dtype in ("float32", "bfloat16", "float16")}
     models["wide"] = Model("bfloat16", Dk=256, C=2 * 2 * 256 + 4 * 128)
     paths = [model.save(folder / f"{name}.onnx") for name, model in models.items()]
-    # The package has the library as lib*.so.1 alone, and its parser asks for lib*.so.
-    where = "import tensorrt_rtx_libs as t; print(*t.__path__)"
-    libraries = Path(succeed(python, "-c", where).strip())
-    (folder / "libtensorrt_rtx.so").symlink_to(next(libraries.glob("libtensorrt_rtx.so.*")))
-    search = os.pathsep.join([str(folder), os.environ.get("LD_LIBRARY_PATH", "")])
     program = Path(__file__).with_name("build_engines.py")
-    done = run(
-        Path(python),
-        program,
-        cuda_library,
-        ",".join(ARCHITECTURES),
-        *paths,
-        environment={"LD_LIBRARY_PATH": search.rstrip(os.pathsep)},
-    )
+    with libraries() as environment:
+        done = run(
+            Path(sys.executable),
+            program,
+            cuda_library,
+            ",".join(ARCHITECTURES),
+            *paths,
+            environment=environment,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found | {"stderr": done.stderr}
