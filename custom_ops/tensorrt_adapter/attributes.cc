@@ -13,6 +13,12 @@ bool is_real(const Attribute& attribute) {
   return attribute.type == nvinfer1::PluginFieldType::kFLOAT32;
 }
 
+// An int of a node is 64 bits wide, but the parser of TensorRT for RTX 1.7 makes 32 of them.
+bool takes(const Attribute& attribute, nvinfer1::PluginFieldType type) {
+  return type == attribute.type ||
+         (!is_real(attribute) && type == nvinfer1::PluginFieldType::kINT32);
+}
+
 }  // namespace
 
 Attributes::Attributes(const std::vector<Attribute>& declared) : declared_(&declared) {
@@ -59,13 +65,17 @@ size_t Attributes::index_of(const std::string& name) const {
 
 void Attributes::read(size_t index, const nvinfer1::PluginField& field) {
   const Attribute& attribute = (*declared_)[index];
-  if (field.type != attribute.type || field.length != 1 || field.data == nullptr) {
+  if (!takes(attribute, field.type) || field.length != 1 || field.data == nullptr) {
     throw std::invalid_argument(std::string("the attribute ") + attribute.name + " is not one " +
-                                (is_real(attribute) ? "float" : "int64"));
+                                (is_real(attribute) ? "float" : "int64 or int32"));
   }
   Value& value = values_[index];
   if (is_real(attribute)) {
     std::memcpy(&value.real, field.data, sizeof value.real);
+  } else if (field.type == nvinfer1::PluginFieldType::kINT32) {
+    int32_t narrow = 0;
+    std::memcpy(&narrow, field.data, sizeof narrow);
+    value.whole = narrow;
   } else {
     std::memcpy(&value.whole, field.data, sizeof value.whole);
   }
