@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile trt-check lint format typecheck docs stub bench clean
+.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile trt-check trt-check-quick lint format typecheck docs stub bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,11 +92,15 @@ cuda-compile: ## compile the CUDA kernels for every architecture; wants nvcc 13 
 TENSORRT_VERSION := 1.7.1.116
 TENSORRT_TOOLS := $(foreach part,rtx-cu13 rtx-cu13-libs rtx-cu13-bindings,tensorrt-$(part)==$(TENSORRT_VERSION)) kernel-lens==2.0.1
 PLAN_GPUS ?= sm80 sm89 sm120
+PLAN_CHECKPOINTS ?= mixture dense demo
 
-trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU; for one: CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89
+trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT_TOOLS)
-	OMP_NUM_THREADS=1 DELTAPORT_REQUIRE_TENSORRT=1 PLAN_GPUS="$(PLAN_GPUS)" \
+	OMP_NUM_THREADS=1 DELTAPORT_REQUIRE_TENSORRT=1 PLAN_GPUS="$(PLAN_GPUS)" PLAN_CHECKPOINTS="$(PLAN_CHECKPOINTS)" \
 	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder
+
+trt-check-quick: ## the same for one GPU and a small mixture
+	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

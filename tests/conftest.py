@@ -13,19 +13,28 @@ from tests.parity.cases import CASES
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_LIBDELTAPORT = ("test_c_layer", "test_c_snapshots", "test_cpp_hosts", "test_embedding_page")
-"""The files of tests that build libdeltaport, for a minute, and share it."""
+_END_TO_END, _TENSORRT = "tests/end_to_end", "tests/tensorrt"
+_SHARED = {
+    f"{_END_TO_END}/test_c_layer.py": "libdeltaport",
+    f"{_END_TO_END}/test_c_snapshots.py": "libdeltaport",
+    f"{_END_TO_END}/test_cpp_hosts.py": "libdeltaport",
+    f"{_END_TO_END}/test_embedding_page.py": "libdeltaport",
+    f"{_TENSORRT}/test_cuda_library.py": "plugins",
+    f"{_TENSORRT}/test_plans.py": "plugins",
+    f"{_TENSORRT}/test_tensorrt_rtx.py": "plugins",
+}
+"""Files of tests that need what takes a minute to compile, by what that is."""
 
 
 def process_of(nodeid: str) -> str:
     """Where several processes run the tests, those for which this is the same share one.
 
     They share what is slow to make: the tests of a file, those of parity with a checkpoint, and
-    those of libdeltaport.
+    those that compile the same.
     """
     file = nodeid.split("::")[0]
-    if file.startswith(tuple(f"tests/end_to_end/{name}.py" for name in _LIBDELTAPORT)):
-        return "libdeltaport"
+    if file in _SHARED or file.startswith(_TENSORRT):
+        return _SHARED.get(file, "plugins on the host")
     if not file.startswith("tests/parity/"):
         return file
     # A test's id has the names of its parameters with dashes between.

@@ -62,7 +62,8 @@ def test_compiling_is_quick_and_small(tmp_path: Path) -> None:
     assert figures["gb"] == pytest.approx(2 * 396.3, rel=0.01)  # two bytes a parameter
     assert figures["state"] == 2 * CONFIG_397B["num_hidden_layers"]
     assert figures["trace"] <= 120
-    assert set(figures["targets"]) == {"portable", "ort-cpu", "ort-cuda"}
+    targets = {"portable", "ort-cpu", "ort-cuda", "tensorrt", "tensorrt-plain"}
+    assert set(figures["targets"]) == targets
     assert max(figures["targets"].values()) <= 60
     assert figures["peak_mib"] <= 1536
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,17 @@ DENSE: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("dense") / "checkpoint", **DENSE)
+MIXTURE: dict[str, Any] = {"kind": "moe", "dtype": torch.bfloat16}
+CHECKPOINTS = {"mixture": MIXTURE, "dense": DENSE, "demo": None}
+"""Small ones as ``save_checkpoint`` makes them, and the demo's, which takes a minute to build."""
 
 
-@pytest.fixture(params=["demo", "dense"])
-def checkpoint(request: pytest.FixtureRequest) -> Path:
-    if request.param == "demo":
+@pytest.fixture(scope="module", params=os.environ.get("PLAN_CHECKPOINTS", "mixture").split())
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = CHECKPOINTS[request.param]
+    if given is None:
         return ROOT / "examples" / "demo_checkpoint"
-    found: Path = request.getfixturevalue("dense")
-    return found
+    return save_checkpoint(tmp_path_factory.mktemp("small") / "checkpoint", **given)
 
 
 def build(checkpoint: Path, folder: Path, gpu: str, *options: object) -> Manifest:
@@ -51,8 +52,12 @@ def build(checkpoint: Path, folder: Path, gpu: str, *options: object) -> Manifes
 
 @pytest.mark.parametrize("gpu", plan_gpus())
 def test_plain_plans(checkpoint: Path, tmp_path: Path, gpu: str) -> None:
-    manifest = build(checkpoint, tmp_path / "engine", gpu, "--target", "tensorrt-plain")
+    sizes = ("--slots", 3, "--prefill-tokens", 500, "--context", 1000)
+    manifest = build(checkpoint, tmp_path / "engine", gpu, "--target", "tensorrt-plain", *sizes)
     assert {each.update for each in manifest.state if each.kind == "kv"} == {"in_place"}
+    plan = manifest.plan
+    assert plan is not None
+    assert (plan.slots, plan.prefill_tokens, plan.capacity) == (3, 500, 1000)
 
 
 @pytest.mark.parametrize("gpu", plan_gpus())
@@ -62,21 +67,12 @@ def test_plans_with_plugins(checkpoint: Path, cuda_library: Path, tmp_path: Path
     assert {each.update for each in manifest.state} == {"in_place"}
 
 
-def test_limits_are_those_asked_for(dense: Path, tmp_path: Path) -> None:
-    sizes = ("--slots", 3, "--prefill-tokens", 100, "--context", 200)
-    manifest = build(dense, tmp_path / "engine", "sm89", "--target", "tensorrt-plain", *sizes)
-    assert manifest.plan is not None
-    assert manifest.plan.slots == 3
-    assert manifest.plan.prefill_tokens == 100
-    assert manifest.plan.capacity == 200
-
-
-def test_a_library_without_our_plugins_is_refused(dense: Path, tmp_path: Path) -> None:
+def test_a_library_without_our_plugins_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     require_rtx()
     library = tmp_path / "libother.so"
     library.write_bytes(b"no library")
     options = ("--target", "tensorrt", "--gpu", "sm89", "--plugins", library)
-    done = deltaport("export", dense, "-o", tmp_path / "engine", *options)
+    done = deltaport("export", checkpoint, "-o", tmp_path / "engine", *options)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
         f"--plugins {library}: TensorRT-RTX cannot load it"
@@ -84,9 +80,9 @@ def test_a_library_without_our_plugins_is_refused(dense: Path, tmp_path: Path) -
     assert not (tmp_path / "engine").exists()
 
 
-def test_a_gpu_that_rtx_does_not_build_for(dense: Path, tmp_path: Path) -> None:
+def test_a_gpu_that_rtx_does_not_build_for(checkpoint: Path, tmp_path: Path) -> None:
     require_rtx()
     options = ("--target", "tensorrt-plain", "--gpu", "sm90")
-    done = deltaport("export", dense, "-o", tmp_path / "engine", *options)
+    done = deltaport("export", checkpoint, "-o", tmp_path / "engine", *options)
     assert done.returncode == 2
     assert "--gpu sm90: TensorRT-RTX" in done.stderr
