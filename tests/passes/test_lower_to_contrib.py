@@ -128,8 +128,6 @@ RULE_STATE: Row = ("recurrent", "s", "s1")
 RULE_LOWERED = """o.qk, o.v = Split(qkv, [16, 24]) axis=2
     o.qk_heads = Reshape(o.qk, [0, 0, 4, 4])
     o.qk_normed = RMSNormalization(o.qk_heads, [0.5, 0.5, 0.5, 0.5]) axis=-1 epsilon=0.25
-    o.qk_flat = Reshape(o.qk_normed, [0, 0, 16])
-    o.q, o.k = Split(o.qk_flat) axis=2 num_outputs=2
     o.rate = Exp(A_log)
     o.a_biased = Add(a, dt)
     o.step = Softplus(o.a_biased)
@@ -139,6 +137,8 @@ RULE_LOWERED = """o.qk, o.v = Split(qkv, [16, 24]) axis=2
     o.b_exp = Exp(o.b_negated)
     o.b_divisor = Add(o.b_exp, 1.0)
     o.beta = Div(1.0, o.b_divisor)
+    o.qk_flat = Reshape(o.qk_normed, [0, 0, 16])
+    o.q, o.k = Split(o.qk_flat) axis=2 num_outputs=2
     READ, s1 = com.microsoft.LinearAttention(o.q, o.k, o.v, s, o.log_decay, o.beta) q_num_heads=2 \
 kv_num_heads=6 scale=0.5 update_rule=gated_delta"""
 

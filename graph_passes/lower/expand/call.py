@@ -40,6 +40,13 @@ class Call:
             raise PassError(f"{self._where}: {port} has shape {shape}, axis {axis} is not known")
         return dim
 
+    def dtype(self, port: str) -> ir.DataType:
+        """The dtype of the value given to ``port``; PassError where it has none."""
+        found = self[port].dtype
+        if found is None:
+            raise PassError(f"{self._where}: {port} has no dtype")
+        return found
+
     def number(self, name: str) -> int | float:
         """The value of an attribute, its default where the node does not say."""
         if name in self.node.attributes:

@@ -17,4 +17,4 @@ TEXT = """
 def expansion(call: Call) -> Expansion:
     """Where ``lower-precision`` comes after, it takes the cast to float32 away again."""
     turned = call.laid_out("weight", transposed(call.recipe("weight"), (1, 0)), "transposed")
-    return Expansion(TEXT.format(dtype=call["x"].dtype.value), {"turned": turned})
+    return Expansion(TEXT.format(dtype=call.dtype("x").value), {"turned": turned})

@@ -38,7 +38,7 @@ END = """
 def expansion(call: Call) -> Expansion:
     """The new state is the window behind the last token."""
     taps = call.size("weight", 1)
-    text, total = BEGIN.format(dtype=call["x"].dtype.value), "term_0"
+    text, total = BEGIN.format(dtype=call.dtype("x").value), "term_0"
     for j in range(taps):
         text += TAP.format(j=j)
         if j > 0:

@@ -59,7 +59,7 @@ def expansion(call: Call) -> Expansion:
     """Scores are scaled by way of the queries, if ``fold-query-scale`` did not do it."""
     head_dim, kv_heads = call.size("q_norm", 0), call.size("past_key", 1)
     heads = call.size("q_gate", 2) // (2 * head_dim)
-    scale, dtype = call.number("scale"), call["q_gate"].dtype
+    scale, dtype = call.number("scale"), call.dtype("q_gate")
 
     def rotated(name: str) -> str:
         eps, rotary_dim = call.number("norm_eps"), 2 * call.size("cos", 2)

@@ -112,7 +112,7 @@ def _expansion(sizes: DeltaRuleSizes, after: str) -> Expansion:
         "value_head_dim": sizes.value_head_dim,
         "scale": sizes.key_head_dim**-0.5,
     }
-    call, dtype = sizes.call, sizes.call["qkv"].dtype
+    call, dtype = sizes.call, sizes.call.dtype("qkv")
     text = (
         WIDE
         + sizes.unit_keys("qkv_wide")

@@ -93,7 +93,7 @@ def expansion(call: Call) -> Expansion:
 
 def expansion_with_shared_expert(call: Call) -> Expansion:
     """``SharedExpertMoE``."""
-    return with_shared_expert(call, _routed(call, "routed"), call["x"].dtype)
+    return with_shared_expert(call, _routed(call, "routed"), call.dtype("x"))
 
 
 def _routed(call: Call, y: str) -> Expansion:
@@ -102,7 +102,7 @@ def _routed(call: Call, y: str) -> Expansion:
             experts=call.size("router_logits", 2),
             hidden=call.size("x", 2),
             top_k=call.number("top_k"),
-            dtype=call["x"].dtype.value,
+            dtype=call.dtype("x").value,
             y=y,
         )
     )

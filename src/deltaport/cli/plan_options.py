@@ -78,18 +78,14 @@ def chosen_plan(
     Raises ``UsageError`` for options that the target, or ``--no-plan``, makes no use of.
     """
     given = {
-        "slots": slots,
-        "prefill_tokens": prefill_tokens,
-        "context": context,
-        "gpu": gpu,
-        "plugins": plugins,
+        "--gpu": gpu,
+        "--slots": slots,
+        "--prefill-tokens": prefill_tokens,
+        "--context": context,
     }
-    said = {name: value for name, value in given.items() if value is not None}
     takes_plan = TARGETS[target].plan
-    if not TARGETS[target].kernels or not takes_plan:
-        said.pop("plugins", None)  # it may come from the environment
     if not takes_plan or no_plan:
-        unused = [f"--{name.replace('_', '-')}" for name in said]
+        unused = [name for name, value in given.items() if value is not None]
         unused += ["--no-plan"] if no_plan and not takes_plan else []
         if unused:
             why = "--no-plan" if takes_plan else f"--target {target}"
@@ -97,4 +93,12 @@ def chosen_plan(
         return None
     from deltaport.exporter.tensorrt.plan_options import PlanOptions
 
-    return PlanOptions(**said)
+    default = PlanOptions()
+    return PlanOptions(
+        slots=default.slots if slots is None else slots,
+        prefill_tokens=default.prefill_tokens if prefill_tokens is None else prefill_tokens,
+        context=context,
+        gpu=gpu,
+        # It may come from the environment, so that a target without plugins must not mind.
+        plugins=plugins if TARGETS[target].kernels else None,
+    )
