@@ -56,7 +56,12 @@ class QuantizeToQdq(GraphPass):
         for node in list(graph):
             for position, value in enumerate(node.inputs):
                 format_, recipe = None if value is None else format_of(value), recipe_of(value)
-                if value is None or format_ is None or recipe is None or _takes_rows(node, position):
+                if (
+                    value is None
+                    or format_ is None
+                    or recipe is None
+                    or _takes_rows(node, position)
+                ):
                     continue
                 self._require(node, position, value, format_)
                 if value not in dequantized:
