@@ -75,7 +75,7 @@ class RowCodes(UnaryRecipe):
 
 @dataclass(frozen=True, repr=False)
 class RowScales(UnaryRecipe):
-    """Scales of tiles as bfloat16 [..,rows,blocks]; of int8 codes all positive, 1 where all are 0."""
+    """Scales of tiles as bfloat16 [..,rows,blocks]; of int8 positive, 1 where all codes are 0."""
 
     kind = "rowscales"
 
