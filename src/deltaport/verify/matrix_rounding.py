@@ -16,8 +16,7 @@ class MatrixRounding:
     """What an export did to matrices: nothing, or rounding them to ``dtype``, or quantizing, too.
 
     ``formats``: those of quantized matrices by role, as the recipe called ``recipe`` has them.
-    ``dequantizes``: activations are not rounded where they meet these, and an embedding is
-    quantized for a head tied to it alone.
+    ``dequantizes``: activations are not rounded where they meet these.
     """
 
     dtype: str | None = None
