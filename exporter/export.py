@@ -183,7 +183,14 @@ def _recipe(
             "--quantize and --passes: give one of them; among passes, choose-formats names a recipe"
         )
     quantized_lowering(target)
-    return quantization_recipe(quantize)
+    recipe = quantization_recipe(quantize)
+    offsets = [role for role, stored in recipe.formats.items() if stored.asymmetric]
+    if offsets and target.dequantizes:
+        raise InputError(
+            f"--quantize {quantize}: role {offsets[0]} is {recipe.formats[offsets[0]]}, and target "
+            f"{target.name} dequantizes without offsets; choose formats that are not asymmetric"
+        )
+    return recipe
 
 
 def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEvents) -> None:

@@ -19,6 +19,8 @@ class TargetCapabilities:
     ``kernels``: our ops are run by our kernels, never by their bodies.
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
+    ``dequantizes``: these are multiplied in floating point, with activations as they are. Formats
+    have no offsets, and an embedding is quantized for a head tied to it alone.
     ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs. With
     ``kernels`` as well, our plugins for it must be there.
     """
@@ -28,6 +30,7 @@ class TargetCapabilities:
     ragged: bool
     lowering: str
     quantized: str | None = None
+    dequantizes: bool = False
     kernels: bool = False
     plan: bool = False
 
@@ -67,6 +70,9 @@ TARGETS = {
             ragged=False,
             lowering="lower-precision{own-ops=true},lower-to-tensorrt{plugins=true},"
             "eliminate-common-subexpressions,eliminate-dead-code",
+            quantized="lower-to-linear,quantize-to-qdq,lower-precision{own-ops=true},"
+            "lower-to-tensorrt{plugins=true},eliminate-common-subexpressions,eliminate-dead-code",
+            dequantizes=True,
             kernels=True,
             plan=True,
         ),
@@ -76,6 +82,9 @@ TARGETS = {
             ragged=False,
             lowering="lower-precision{own-ops=true},lower-to-tensorrt,"
             "eliminate-common-subexpressions,eliminate-dead-code",
+            quantized="lower-to-linear,quantize-to-qdq,lower-precision{own-ops=true},"
+            "lower-to-tensorrt,eliminate-common-subexpressions,eliminate-dead-code",
+            dequantizes=True,
             plan=True,
         ),
     )

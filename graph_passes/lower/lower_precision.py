@@ -14,6 +14,8 @@ from deltaport.graph_passes.decoder_layout import layout_of, set_layout
 from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
 from deltaport.graph_passes.lower.dtype_borders import DtypeBorders, is_float
 from deltaport.graph_passes.lower.expand.value_types import CONTRIB
+from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
+from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import is_op, recipe_of
 from deltaport.state_layout import StateLayout
 
@@ -97,8 +99,15 @@ class LowerPrecision(GraphPass):
         for value in model.graph.initializers.values():
             recipe = recipe_of(value)
             if recipe is not None and len(recipe.shape) >= 2:
-                elements[recipe.dtype.name] += math.prod(recipe.shape)
+                elements[_stored_dtype(recipe)] += math.prod(recipe.shape)
         return elements.most_common(1)[0][0]
+
+
+def _stored_dtype(recipe: Recipe) -> str:
+    """The dtype of a matrix, that of the checkpoint's if it is quantized."""
+    parts = (part for part in recipe.walk() if isinstance(part, Codes | Scales))
+    quantized = next(parts, None)
+    return (recipe if quantized is None else quantized.inner).dtype.name
 
 
 def _lowered_to(model: ir.Model) -> str | None:
@@ -135,8 +144,9 @@ def _wide_nodes(graph: ir.Graph) -> set[ir.Node]:
 
 
 def _is_given_half(node: ir.Node, half: ir.DataType) -> bool:
-    """Whether an activation among the inputs is half precision, or rows of weights are taken."""
-    if is_op(node, "Gather") and recipe_of(node.inputs[0]) is not None:
+    """Whether an activation among the inputs is half precision, or it takes or unpacks weights."""
+    reads_weights = is_op(node, "Gather") or is_op(node, "DequantizeLinear")
+    if reads_weights and recipe_of(node.inputs[0]) is not None:
         return True
     return any(
         value is not None and value.dtype == half and recipe_of(value) is None

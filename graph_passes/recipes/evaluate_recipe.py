@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator
 from itertools import product
 
+import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from deltaport.graph_passes.recipes.dense_copy import dense
 from deltaport.graph_passes.recipes.recipe import Recipe, RecordingSource, TensorSource
@@ -44,10 +46,12 @@ def evaluate(
 ) -> Iterator[memoryview]:
     """Yield the array's little-endian bytes in C order, in pieces of at most ``max_bytes``.
 
-    Tensors read for a piece are released before it is yielded. The bytes may be read-only, and do
-    not depend on ``max_bytes``.
+    Of int4 two elements are a byte, the first its low half: the last axis must be even. Tensors
+    read for a piece are released before it is yielded. The bytes may be read-only, and do not
+    depend on ``max_bytes``.
     """
-    for region in pieces(recipe.shape, recipe.dtype.itemsize, max_bytes):
+    is_half = recipe.dtype == ml_dtypes.int4
+    for region in _halves(recipe.shape, max_bytes) if is_half else _wholes(recipe, max_bytes):
         recorder = RecordingSource(source)
         values = recipe.read(recorder, region)
         for name in recorder.names:
@@ -55,4 +59,20 @@ def evaluate(
         flat = dense(values).reshape(-1)
         # A view and no copy on little-endian machines; as integers, for bfloat16's sake.
         integers = flat.view(f"u{flat.itemsize}").astype(f"<u{flat.itemsize}", copy=False)
-        yield integers.view(np.uint8).data
+        yield (_packed(integers) if is_half else integers.view(np.uint8)).data
+
+
+def _wholes(recipe: Recipe, max_bytes: int) -> Iterator[Region]:
+    return pieces(recipe.shape, recipe.dtype.itemsize, max_bytes)
+
+
+def _halves(shape: tuple[int, ...], max_bytes: int) -> Iterator[Region]:
+    """The same of elements that are half a byte: pieces are of whole bytes."""
+    if not shape or shape[-1] % 2:
+        raise ValueError(f"int4 of shape {shape}: rows are no whole bytes")
+    for *outer, (start, stop) in pieces((*shape[:-1], shape[-1] // 2), 1, max_bytes):
+        yield (*outer, (2 * start, 2 * stop))
+
+
+def _packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return codes[0::2] & np.uint8(15) | codes[1::2] << np.uint8(4)

@@ -8,6 +8,7 @@ from deltaport.graph_passes.recipes.interleave_recipe import Interleave
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice, Squeeze, Stack, Transpose
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
+from deltaport.graph_passes.recipes.row_recipes import RowCodes, RowScales
 from deltaport.graph_passes.recipes.unsqueeze_recipe import Unsqueeze
 
 __all__ = ["RECIPE_KINDS"]
@@ -19,6 +20,8 @@ RECIPE_KINDS: dict[str, type[Recipe]] = {
         Codes,
         Concat,
         Interleave,
+        RowCodes,
+        RowScales,
         Scale,
         Scales,
         Shift,

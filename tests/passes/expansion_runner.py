@@ -100,8 +100,10 @@ def evaluated(model: ir.Model, arrays: Feeds) -> onnx.ModelProto:
         tensor = value.const_value
         if isinstance(tensor, RecipeTensor):
             data = b"".join(evaluate(tensor.recipe, Arrays(arrays)))
-            array = np.frombuffer(data, tensor.recipe.dtype).reshape(tensor.recipe.shape)
-            value.const_value = ir.Tensor(array, dtype=tensor.dtype, name=name)
+            stored = helper.make_tensor(
+                name, tensor.dtype.value, tensor.recipe.shape, data, raw=True
+            )
+            value.const_value = ir.serde.deserialize_tensor(stored)
     proto = ir.to_proto(model)
     if TENSORRT in model.graph.opset_imports:
         proto.functions.extend(trt_bodies())

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN
 from deltaport.errors import PassError
 from deltaport.graph_passes.recipes.recipe import Recipe
+from deltaport.graph_passes.recipes.transposed_recipe import transposed
 from deltaport.graph_passes.rewriting import new_weight, recipe_of, set_recipe, used_once
 
 __all__ = ["Call"]
@@ -76,3 +77,13 @@ class Call:
             return weight
         name = f"{weight.name}.{how}"
         return graph.initializers.get(name) or new_weight(graph, name, recipe)
+
+    def turned(self, port: str) -> tuple[str, dict[str, ir.Value]]:
+        """The matrix of ``port`` transposed, as a text and its values: ``{port}_turned``.
+
+        A weight is turned by its recipe, and one that was dequantized by a node.
+        """
+        if recipe_of(self[port]) is None:
+            return f"{port}_turned = Transpose<perm = [1, 0]>({port})\n", {}
+        weight = self.laid_out(port, transposed(self.recipe(port), (1, 0)), "transposed")
+        return "", {f"{port}_turned": weight}

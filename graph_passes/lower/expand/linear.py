@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
-from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
 __all__ = ["expansion"]
 
 TEXT = """
-    wide = Cast<to = {dtype}>(turned)
+    {turn}
+    wide = Cast<to = {dtype}>(weight_turned)
     y = MatMul(x, wide)
 """
 
 
 def expansion(call: Call) -> Expansion:
     """Where ``lower-precision`` comes after, it takes the cast to float32 away again."""
-    turned = call.laid_out("weight", transposed(call.recipe("weight"), (1, 0)), "transposed")
-    return Expansion(TEXT.format(dtype=call.dtype("x").value), {"turned": turned})
+    turn, values = call.turned("weight")
+    return Expansion(TEXT.format(dtype=call.dtype("x").value, turn=turn), values)

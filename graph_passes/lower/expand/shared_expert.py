@@ -6,20 +6,20 @@ import onnx_ir as ir
 
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
-from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
 __all__ = ["with_shared_expert"]
 
 SHARED = """
-    shared_gate_up_wide = Cast<to = {dtype}>(shared_gate_up)
+    {turns}
+    shared_gate_up_wide = Cast<to = {dtype}>(shared_gate_up_turned)
     shared_both = MatMul(x, shared_gate_up_wide)
     gate, up = Split<axis = -1, num_outputs = 2>(shared_both)
     gate_sigmoid = Sigmoid(gate)
     gate_silu = Mul(gate, gate_sigmoid)
     inner = Mul(gate_silu, up)
-    shared_down_wide = Cast<to = {dtype}>(shared_down)
+    shared_down_wide = Cast<to = {dtype}>(shared_down_turned)
     shared = MatMul(inner, shared_down_wide)
-    shared_gate_wide = Cast<to = {dtype}>(shared_gate)
+    shared_gate_wide = Cast<to = {dtype}>(shared_gate_turned)
     share_logit = MatMul(x, shared_gate_wide)
     share = Sigmoid(share_logit)
     shared_part = Mul(shared, share)
@@ -32,9 +32,8 @@ def with_shared_expert(call: Call, routed: Expansion, dtype: ir.DataType) -> Exp
 
     The shared expert's weights [out,in] are transposed for ``MatMul``.
     """
-    weights = {
-        port: call.laid_out(port, transposed(call.recipe(port), (1, 0)), "transposed")
-        for port in ("shared_gate", "shared_gate_up", "shared_down")
-    }
-    text = routed.text + SHARED.format(dtype=dtype.value)
+    turned = [call.turned(port) for port in ("shared_gate", "shared_gate_up", "shared_down")]
+    turns = "".join(turn for turn, _ in turned)
+    text = routed.text + SHARED.format(dtype=dtype.value, turns=turns)
+    weights = {name: value for _, values in turned for name, value in values.items()}
     return Expansion(text, {**routed.values, **weights})

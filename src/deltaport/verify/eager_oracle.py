@@ -37,7 +37,8 @@ class EagerOracle:
 
     def __init__(self, checkpoint: CheckedCheckpoint, rounding: MatrixRounding) -> None:
         self._decoder = _load(checkpoint)
-        self._products = RoundedActivations(round_matrices(self._decoder, rounding))
+        quantized = round_matrices(self._decoder, rounding)
+        self._products = RoundedActivations([] if rounding.dequantizes else quantized)
         self._layout = state_layout_of_spec(checkpoint.spec)
         self._router_logits: list[Tensor] = []
         for name, module in self._decoder.named_modules():

@@ -16,11 +16,13 @@ class MatrixRounding:
     """What an export did to matrices: nothing, or rounding them to ``dtype``, or quantizing, too.
 
     ``formats``: those of quantized matrices by role, as the recipe called ``recipe`` has them.
+    ``dequantizes``: activations are not rounded where they meet these.
     """
 
     dtype: str | None = None
     recipe: str | None = None
     formats: Mapping[str, WeightFormat] = field(default_factory=dict)
+    dequantizes: bool = False
 
     def describe(self) -> str:
         """``matrices rounded to bfloat16, quantized by int4``, or nothing."""

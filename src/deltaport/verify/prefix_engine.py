@@ -53,6 +53,7 @@ def passes_prefix(manifest: Manifest, count: int) -> PassesPrefix:
     """
     from deltaport.graph_passes.pipeline import Pipeline, default_pipeline, parse_pipeline
     from deltaport.graph_passes.quantize.choose_formats import ChooseFormats
+    from deltaport.graph_passes.quantize.quantize_to_qdq import QuantizeToQdq
     from deltaport.graph_passes.quantize.quantize_weights import QuantizeWeights
 
     target = manifest.target
@@ -63,7 +64,7 @@ def passes_prefix(manifest: Manifest, count: int) -> PassesPrefix:
             f"{len(whole)}"
         )
     passes = whole.prefix(count)
-    quantizes = any(isinstance(found, QuantizeWeights) for found in passes)
+    quantizes = any(isinstance(found, QuantizeWeights | QuantizeToQdq) for found in passes)
     if not quantizes:
         passes = Pipeline(tuple(p for p in passes if not isinstance(p, ChooseFormats)))
     if all(found.name != _BODIES for found in passes):
@@ -79,6 +80,8 @@ def _recipe(manifest: Manifest) -> str | None:
     used = {role: stored.format for role, stored in manifest.quantization.roles.items()}
     spec = ModelSpec.from_json(manifest.model, source=MANIFEST_NAME)
     roles = set(map(role_of, parameter_shapes(spec)))
+    if target_named(manifest.target).dequantizes and not spec.tie_word_embeddings:
+        roles.discard("embedding")  # which stays in floating point
     shipped = quantization_recipe(name).formats if name in shipped_recipes() else {}
     if used != {role: format_ for role, format_ in shipped.items() if role in roles}:
         raise InputError(

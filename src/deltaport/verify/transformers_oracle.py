@@ -31,7 +31,8 @@ class TransformersOracle:
         self._checkpoint = checkpoint
         self._spec = spec
         self._model = _load(checkpoint, spec)
-        self._products = RoundedActivations(round_matrices(self._model, rounding))
+        quantized = round_matrices(self._model, rounding)
+        self._products = RoundedActivations([] if rounding.dequantizes else quantized)
         self._taps: list[Tensor] = []
         self._router_logits: list[Tensor] = []
         self._model.get_input_embeddings().register_forward_hook(

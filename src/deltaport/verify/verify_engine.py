@@ -13,6 +13,7 @@ from pathlib import Path
 from deltaport.errors import InputError
 from deltaport.exporter.export_plan import checked
 from deltaport.exporter.model_spec import ModelSpec
+from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.package import Manifest, Quantization, open_package
 from deltaport.runtime import Engine
 from deltaport.runtime.arguments import token_ids
@@ -42,6 +43,8 @@ __all__ = ["GREEDY_TOKENS", "VerifyEvents", "verify_engine"]
 GREEDY_TOKENS = 32
 """Tokens every prompt is continued by, unless the caller says otherwise."""
 
+_HEAD = "embedding"
+"""The role of a head that is tied."""
 Pairs = Sequence[tuple[Prompt, Reference]]
 
 
@@ -78,7 +81,8 @@ def verify_engine(
     Where the engine stores matrices narrower than the checkpoint, the oracle's are rounded alike,
     and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's. Where
     it stores them quantized, the oracle's are too, and it rounds activations where the engine does:
-    to 8 bits, whose bounds hold, as now and then the two choose another code each.
+    to 8 bits, whose bounds hold, as now and then the two choose another code each. An engine that
+    dequantizes rounds none, and is held to the bounds of what it computes in.
 
     With a ``prefix``, what is compared is not the engine itself, but one like it that is exported
     from the checkpoint with the first ``prefix`` graph passes of its target.
@@ -101,9 +105,25 @@ def verify_engine(
         spec, stored_as = checkpoint.spec, checkpoint.matrix_dtype
         check_same_model(manifest, spec, at=engine, against=against)
         lossy = lossy_dtype(engine=manifest.dtype, checkpoint=stored_as, source=str(engine))
-        computed_in = "int8" if quantization else manifest.state.activation_dtype
+        dequantizes = manifest.target in TARGETS and TARGETS[manifest.target].dequantizes
+        if (
+            quantization
+            and dequantizes
+            and spec.tie_word_embeddings
+            and _HEAD in quantization.roles
+        ):
+            raise InputError(
+                f"{engine}: its head is quantized and the embedding it is tied to is not, which no "
+                f"oracle computes; verify an engine whose recipe leaves {_HEAD} out"
+            )
+        rounds = quantization is not None and not dequantizes
+        computed_in = "int8" if rounds else manifest.state.activation_dtype
         bounds = Bounds(lossy if lossy and unrounded else computed_in)
-        rounding = MatrixRounding() if unrounded else _rounding(lossy, quantization)
+        rounding = (
+            MatrixRounding()
+            if unrounded
+            else _rounding(lossy, quantization, dequantizes=dequantizes)
+        )
         longest = manifest.max_positions - new_tokens
         prompts, notes = _prompts(engine, manifest, text, ids, longest)
         needed = bytes_needed(
@@ -148,11 +168,13 @@ def verify_engine(
     )
 
 
-def _rounding(lossy: str | None, quantization: Quantization | None) -> MatrixRounding:
+def _rounding(
+    lossy: str | None, quantization: Quantization | None, *, dequantizes: bool
+) -> MatrixRounding:
     if quantization is None:
         return MatrixRounding(lossy)
     formats = {role: stored.format for role, stored in quantization.roles.items()}
-    return MatrixRounding(lossy, quantization.recipe, formats)
+    return MatrixRounding(lossy, quantization.recipe, formats, dequantizes)
 
 
 @contextmanager
