@@ -13,10 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deltaport.exporter.export import export_checkpoint
+from deltaport.exporter.export_plan import checked
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.package import open_package
+from deltaport.verify.matrix_rounding import MatrixRounding
+from deltaport.verify.open_oracle import open_oracle
 from deltaport.weight_format import WeightFormat
 from tests.checkpoints import save_checkpoint
 from tests.end_to_end.command import error_line, in_process
@@ -122,3 +125,28 @@ def test_offsets_are_refused_before_any_work(single_layer: Path, tmp_path: Path)
     )
     assert expected in error_line(result)
     assert not engine.exists()
+
+
+def test_a_tied_head_that_no_oracle_computes(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=7, kind="dense", tie=True)
+    engine = tmp_path / "engine"
+    export_checkpoint(checkpoint, engine, target=TARGET, quantize="int4-all")
+    result = in_process("verify", engine, "--against", checkpoint, "-q")
+    assert "its head is quantized and the embedding it is tied to is not" in error_line(result)
+
+
+def test_the_oracle_of_verify_rounds_no_activations(tmp_path: Path) -> None:
+    """It computes what the engine does, to float32's bounds."""
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=7, kind="dense")
+    found = logits_of(checkpoint, tmp_path / "engine", "int4-all")[: len(PROMPT)]
+    formats = {
+        role: format_
+        for role, format_ in quantization_recipe("int4-all").formats.items()
+        if role != "embedding"
+    }
+    rounding = MatrixRounding(None, "int4-all", formats, dequantizes=True)
+    with checked(checkpoint, dtype="auto", accept_fields=()) as opened:
+        oracle = open_oracle("eager", opened, rounding)
+    expected = oracle.run(PROMPT, new_tokens=1).logits
+    errors = [relative_error(a, b) for a, b in zip(found, expected, strict=True)]
+    assert max(errors) <= tolerance(Quantity.LOGITS), errors

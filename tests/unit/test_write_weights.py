@@ -17,9 +17,11 @@ from deltaport.exporter import write_weights as module
 from deltaport.exporter.write_journal import JOURNAL_NAME
 from deltaport.exporter.write_weights import WEIGHTS_NAME, write_weights
 from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.recipes.region import Region
+from deltaport.graph_passes.recipes.row_recipes import RowCodes, RowScales
 from deltaport.package import FileEntry
 from tests.passes.graph_text import parse_graph
 
@@ -54,8 +56,21 @@ def weights() -> dict[str, Recipe]:
     }
 
 
+def row_weights() -> dict[str, Recipe]:
+    """The same with codes and scales row by row, two codes to a byte."""
+    stored = weights()
+    rows = {"b.codes": RowCodes(stored["b.codes"]), "b.scales": RowScales(stored["b.scales"])}
+    return stored | rows
+
+
 def graph_of(recipes: dict[str, Recipe]) -> ir.Graph:
-    dtypes = {"float32": "float", "uint8": "uint8", "bfloat16": "bfloat16", "float16": "float16"}
+    dtypes = {
+        "float32": "float",
+        "uint8": "uint8",
+        "bfloat16": "bfloat16",
+        "float16": "float16",
+        "int4": "int4",
+    }
     inputs = ", ".join(
         f"{dtypes[recipe.dtype.name]}[{','.join(map(str, recipe.shape))}] w{i}"
         for i, recipe in enumerate(recipes.values())
@@ -216,3 +231,19 @@ def test_a_checkpoint_that_changed_is_another_one(tmp_path: Path, text: str) -> 
 def test_a_weight_is_quantized_once(tmp_path: Path) -> None:
     source = write(tmp_path / "whole")[1]
     assert source.read_of.count("b") == 1
+
+
+@pytest.mark.parametrize("until", [0, ROWS * 256, ROWS * 256 + ROWS * 32, ROWS * 388])
+def test_codes_of_half_a_byte_go_on_as_well(until: int, tmp_path: Path) -> None:
+    """Within the weight before the codes, within these, within their scales, and after."""
+    entry, _ = write(tmp_path / "whole", recipes=row_weights())
+    with pytest.raises(Killed):
+        write(tmp_path / "cut", until=until, recipes=row_weights())
+    again, _ = write(tmp_path / "cut", recipes=row_weights())
+    assert again == entry
+    data = (tmp_path / "whole" / WEIGHTS_NAME).read_bytes()
+    assert (tmp_path / "cut" / WEIGHTS_NAME).read_bytes() == data
+    source = Counting()
+    codes = b"".join(evaluate(row_weights()["b.codes"], source))
+    assert len(codes) == ROWS * 32
+    assert codes in data
