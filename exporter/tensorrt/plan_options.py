@@ -44,7 +44,19 @@ class PlanOptions:
             )
 
     def capacity(self, max_positions: int) -> int:
-        """Tokens caches have room for; raises ``InputError`` for more than the model knows."""
+        """Tokens caches have room for.
+
+        Raises ``InputError`` for more than the model knows, and for fewer than a step may have.
+        """
+        capacity = self._capacity(max_positions)
+        if self.prefill_tokens > capacity:
+            raise InputError(
+                f"--prefill-tokens is {self.prefill_tokens}, expected at most {capacity}, the "
+                "tokens a sequence has room for; see --context"
+            )
+        return capacity
+
+    def _capacity(self, max_positions: int) -> int:
         if self.context is None:
             return min(max_positions, DEFAULT_CONTEXT)
         if self.context > max_positions:

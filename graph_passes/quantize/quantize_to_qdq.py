@@ -100,16 +100,18 @@ def _dequantized(
 ) -> ir.Value:
     """What stands for ``weight``, computed in float32 before ``reader``."""
     given = recipe, format_.bits, format_.block, format_.numbers
-    codes = new_weight(graph, f"{weight.name}.codes", RowCodes(Codes(*given)))
+    codes = RowCodes(Codes(*given))
     scales = Cast(RowScales(Scales(*given)), np.dtype(np.float32))
-    parts = [codes, new_weight(graph, f"{weight.name}.scales", scales)]
+    parts = [
+        new_weight(graph, f"{weight.name}.codes", codes),
+        new_weight(graph, f"{weight.name}.scales", scales),
+    ]
     axis, inputs = len(recipe.shape) - 1, recipe.shape[-1]
-    padded = list(codes.shape or ())
     name = f"{weight.name}.dequantized"
-    result = new_value(name, ir.DataType.FLOAT, padded)
+    result = new_value(name, ir.DataType.FLOAT, codes.shape)
     attributes = {"axis": axis, "block_size": format_.block}
     nodes = [new_node("DequantizeLinear", parts, [result], attributes)]
-    if padded[-1] > inputs:
+    if codes.shape[-1] > inputs:
         result.name = f"{name}.padded"
         bounds = [constant(graph, np.array([number])) for number in (0, inputs, axis)]
         whole, result = result, new_value(name, ir.DataType.FLOAT, recipe.shape)

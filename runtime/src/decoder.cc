@@ -86,7 +86,7 @@ Decoder::Decoder(const OnnxRuntime& ort, const DecoderSource& source, const Mani
     : ort_(ort) {
   if (manifest.target.starts_with(kForTensorrt)) {
     throw EngineError(source.path.string() + ": made for TensorRT, whose plans this deltaport "
-                      "builds and does not run yet; run decoder.plan with TensorRT itself, or "
+                      "builds and does not run yet; run the plan with TensorRT itself, or "
                       "export the checkpoint with --target " + kForCuda);
   }
   const bool cuda = use_cuda(manifest.target, options.device, ort.providers());

@@ -46,6 +46,7 @@ def test_the_rule_is_float32_and_all_around_it_is_not() -> None:
     (scan,) = (node for node in model.graph if node.op_type == "Scan")
     assert {value.dtype for value in (*scan.inputs, *scan.outputs) if value} == {ir.DataType.FLOAT}
     (attention,) = (node for node in model.graph if node.op_type == "TRT_Attention")
+    assert attention.attributes["causal_kind"].as_string() == "lower_right"
     q, k, v, *none, columns = attention.inputs
     assert [value and value.dtype for value in (q, k, v)] == [HALF] * 3
     assert none == [None, None]

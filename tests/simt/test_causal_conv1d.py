@@ -99,6 +99,14 @@ def test_the_state_is_the_very_bits_of_inputs(kernels: ctypes.CDLL, dtype: str) 
     assert (new_state.view(np.uint16) == numbers.view(np.uint16)).all()
 
 
+def test_lengths_that_cannot_be_are_the_nearest_that_can(kernels: ctypes.CDLL) -> None:
+    """A kernel is timed with inputs that are made up."""
+    case = make_case(2, T=70, C=9, lengths=[70, 0, 70])
+    wild = case | {"lengths": np.array([71, -1, 2**63 - 1])}
+    for found, expected in zip(run(kernels, wild), run(kernels, case), strict=True):
+        assert_same_bits(found, expected)
+
+
 @pytest.mark.parametrize("K", [1, 5, 9])
 def test_other_numbers_of_taps_are_refused(kernels: ctypes.CDLL, K: int) -> None:
     assert not convolve(kernels, Arguments(rows=1, tokens=1, taps=K))

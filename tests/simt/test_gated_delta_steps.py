@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -33,6 +34,17 @@ def test_head_ratios_and_sizes(
 def test_activations_of_two_bytes(kernels: ctypes.CDLL, dtype: str, norm: bool) -> None:
     case = make_case(7, T=6, heads=(1, 2), dims=(128, 128), lengths=[6, 2])
     check_two_bytes(kernels, "steps", with_norm(case, seed=8) if norm else case, dtype)
+
+
+@pytest.mark.parametrize("kernel", ["steps", "chunks"])
+def test_lengths_that_cannot_be_are_the_nearest_that_can(
+    kernels: ctypes.CDLL, kernel: Literal["steps", "chunks"]
+) -> None:
+    """A kernel is timed with inputs that are made up."""
+    case = make_case(9, T=6, lengths=[6, 0, 6])
+    wild = case | {"lengths": np.array([7, -1, 2**63 - 1])}
+    for found, expected in zip(run(kernels, kernel, wild), run(kernels, kernel, case), strict=True):
+        assert_same_bits(found, expected)
 
 
 def test_no_drift_over_many_tokens(kernels: ctypes.CDLL) -> None:

@@ -47,6 +47,8 @@ def test_the_capacity_is_what_the_model_knows_at_most() -> None:
     assert PlanOptions(context=100000).capacity(262144) == 100000
     with pytest.raises(InputError, match="--context is 4097, expected at most 4096"):
         PlanOptions(context=4097).capacity(4096)
+    with pytest.raises(InputError, match="--prefill-tokens is 512, expected at most 300, the tok"):
+        PlanOptions(context=300).capacity(4096)
 
 
 def test_every_input_has_the_shapes_of_each_kind_of_step() -> None:

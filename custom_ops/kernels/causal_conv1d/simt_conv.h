@@ -3,6 +3,7 @@
 #pragma once
 
 #include "simd/math.h"
+#include "simt/lengths.h"
 #include "simt/narrow.h"
 #include "simt/team.h"
 
@@ -39,7 +40,8 @@ struct Convolution {
   }
 
   DELTAPORT_INLINE void run_channel(int64_t channel) const {
-    const int64_t first = stretch * kConvTokens, length = args.lengths[row];
+    const int64_t first = stretch * kConvTokens;
+    const int64_t length = real_tokens(args.lengths, row, args.tokens);
     const int64_t end = first + kConvTokens < args.tokens ? first + kConvTokens : args.tokens;
     Element past[kept];
     float weight[taps], window[taps];
@@ -70,7 +72,7 @@ struct Convolution {
 
   // The new state: the last inputs, some of which may be `past`, those before the first token.
   DELTAPORT_INLINE void keep_last(int64_t channel, const Element (&past)[kept]) const {
-    const int64_t length = args.lengths[row];
+    const int64_t length = real_tokens(args.lengths, row, args.tokens);
     DELTAPORT_UNROLL
     for (int j = 0; j < kept; ++j) {
       Element value = past[j];  // without a token

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "simd/math.h"
+#include "simt/lengths.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
@@ -29,7 +30,9 @@ struct DeltaRuleHead {
   const DeltaRuleArgs<Element>& args;
   int64_t row, head;
 
-  DELTAPORT_INLINE int64_t length() const { return args.lengths[row]; }
+  DELTAPORT_INLINE int64_t length() const {
+    return real_tokens(args.lengths, row, args.tokens);
+  }
   DELTAPORT_INLINE const Element* q(int64_t t) const {
     const int64_t key_head = head / (args.value_heads / args.key_heads);
     return packed(t) + key_head * args.key_dim;
