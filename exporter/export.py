@@ -14,6 +14,7 @@ from deltaport.errors import InputError, OutputError
 from deltaport.exporter.atomic_folder import AtomicFolder
 from deltaport.exporter.dump_folder import DumpFolder
 from deltaport.exporter.export_plan import (
+    CheckedCheckpoint,
     ExportEvents,
     ExportPlan,
     StorageDtype,
@@ -104,7 +105,7 @@ def export_checkpoint(
             build = partial(write_plan, options=plan, capacity=capacity, events=events)
         # Entered before anything takes long, so that what is wrong with the output is said now.
         with _place(output, overwrite) as place:
-            needed = source.stored_bytes * (1 if build is None else 2)  # a plan holds weights, too
+            needed = _bytes_to_write(source, plan)
             needed += source.plain_bytes if measure is not None else 0
             _check_space(place.path, place.shown, needed, place.path)
             made = planned(
@@ -142,6 +143,7 @@ def plan_export(
     dtype: StorageDtype = "auto",
     quantize: str | None = None,
     passes: str | None = None,
+    plan: PlanOptions | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     accept_fields: Collection[str] = (),
@@ -155,19 +157,28 @@ def plan_export(
     events = events or ExportEvents()
     capabilities = target_named(target)
     recipe = _recipe(quantize, capabilities, passes)
+    if plan is not None:
+        _check_plan(plan, capabilities, events)
     dumps = _prepared(passes, dump_dir, output)
     events.stage("reading the checkpoint")
     with checked(
         Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
     ) as source:
+        if plan is not None:
+            plan.capacity(source.spec.max_positions)
         if output is not None:
             refuse_to_replace_input(output, source.folder)
             place = _place(output, overwrite)
             place.check_target()
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
-            _check_space(there, os.fspath(output), source.stored_bytes, place.path)
+            _check_space(there, os.fspath(output), _bytes_to_write(source, plan), place.path)
         return planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
+
+
+def _bytes_to_write(source: CheckedCheckpoint, plan: PlanOptions | None) -> int:
+    """A plan holds the weights once more."""
+    return source.stored_bytes * (1 if plan is None else 2)
 
 
 def _recipe(

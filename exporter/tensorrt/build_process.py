@@ -6,6 +6,7 @@ last ``done`` with the builder's name, or ``refused`` with an error's kind and m
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -84,14 +85,16 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
                     stage(told["stage"])
                 elif "refused" in told:
                     raise getattr(errors, told["refused"])(told["message"])
+                elif "failed" in told:
+                    raise RuntimeError(told["failed"])  # a bug of ours
                 else:
                     return str(told["done"])
         except BaseException:  # also an interrupt: nobody waits for the plan any more
             process.kill()
             raise
         raise EngineError(
-            f"TensorRT ended with {_end(process.wait())} while it built the plan, by a fault of "
-            "its own or for want of memory; try other --slots, --prefill-tokens or --context"
+            f"TensorRT ended with {_end(process.wait())}, by a fault of its own or for want of "
+            "memory; try other --slots, --prefill-tokens or --context"
         )
 
 
@@ -135,7 +138,15 @@ def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
     tell(done=f"{tensorrt.flavour} {tensorrt.version}")
 
 
+def _end_with_parent() -> None:
+    """Have the system end this process where its parent is killed: nobody wants the plan then."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
 def _main() -> None:
+    _end_with_parent()
     # Libraries print, too: theirs goes elsewhere.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -147,6 +158,10 @@ def _main() -> None:
         _answer(json.load(sys.stdin), tell)
     except (DeltaportError, errors.PassError) as error:
         tell(refused=type(error).__name__, message=str(error))
+    except OSError as error:
+        tell(refused="OutputError", message=f"the plan cannot be written: {error.strerror}")
+    except Exception as error:
+        tell(failed=f"building a plan: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

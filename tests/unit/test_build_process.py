@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deltaport.errors import EngineError, InputError, PassError
+from deltaport.errors import EngineError, InputError, OutputError, PassError
 from deltaport.exporter.tensorrt.build_process import build_apart, check_apart
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
 from deltaport.state_layout import StateLayout
@@ -100,6 +105,43 @@ def test_a_network_that_is_not_the_contract_is_refused(stand_in: Path) -> None:
 )
 def test_a_crash_is_told_in_a_line(stand_in: Path, end: str, message: str) -> None:
     install(stand_in, end)
-    with pytest.raises(EngineError, match=f"TensorRT {message} .*try other --slots"):
+    with pytest.raises(EngineError, match=f"TensorRT {message}, by .*try other --slots"):
         build(stand_in)
     assert not (stand_in / "decoder.plan").exists()
+
+
+def test_a_disk_that_takes_no_plan_is_not_tensorrts_fault(stand_in: Path) -> None:
+    install(stand_in, 'raise OSError(28, "No space left on device")')
+    with pytest.raises(OutputError, match="the plan cannot be written: No space left on device"):
+        build(stand_in)
+
+
+def test_a_bug_is_told_as_one(stand_in: Path) -> None:
+    install(stand_in, "return undefined")
+    with pytest.raises(RuntimeError, match="NameError: name 'undefined' is not defined"):
+        build(stand_in)
+
+
+def test_it_ends_with_the_export_that_is_killed(stand_in: Path) -> None:
+    mark = stand_in / "pid"
+    install(
+        stand_in,
+        f"import time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)",
+    )
+    program = (
+        "import sys; from pathlib import Path; from tests.unit.test_build_process import build;"
+        "build(Path(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{stand_in}{os.pathsep}{Path.cwd()}"}
+    with subprocess.Popen([sys.executable, "-c", program, stand_in], env=environment) as parent:
+        wait_for(lambda: mark.exists() and mark.read_text() != "")
+        parent.kill()
+    child = int(mark.read_text())
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

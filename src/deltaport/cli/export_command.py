@@ -155,6 +155,7 @@ def export(
                 dtype=stored,
                 quantize=quantize,
                 passes=passes,
+                plan=plan,
                 dump_dir=dump_dir,
                 overwrite=overwrite,
                 accept_fields=accept_fields,
