@@ -3,9 +3,10 @@
 TensorRT has no op whose work depends on how many tokens an expert got. Rows of a single token, as
 decode has them, gather the weights of the experts they chose, and read no others. Of more tokens
 all experts compute all, and count for nothing with those that did not choose them: E / top_k times
-the products there need be, which is what our plugin is for. The first way is told that rows have
-one token, or a plan would set memory aside for the weights of a whole prompt's experts. No padding
-is known: every token selects experts.
+the products there need be, which is what our plugin is for. The plan of a prompt sets memory aside
+for the first way, too: the weights of as many experts as its tokens choose, 50 MB a token of a
+35B-A3B. (Told that it has one token a row, TensorRT-RTX 1.7 does not build it.) No padding is known:
+every token selects experts.
 
 A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
 with several of them and attention in bfloat16.
@@ -41,19 +42,10 @@ ROUTED = """
     is_one = Equal(n_tokens, one)
     combined = If(is_one) <
         then_branch = few () => (float[n, {hidden}] combined_few) {{
-            rows = Shape<start = 0, end = 1>(x)
-            few_x = Slice(x, axis_0, axis_1, axis_1)
-            chosen_dims = Concat<axis = 0>(rows, axis_last, count)
-            chosen_by_row = Reshape(chosen, chosen_dims)
-            few_chosen_rows = Slice(chosen_by_row, axis_0, axis_1, axis_1)
-            few_chosen = Squeeze(few_chosen_rows, axis_1)
-            w_by_row = Reshape(w, chosen_dims)
-            few_w_rows = Slice(w_by_row, axis_0, axis_1, axis_1)
-            few_w_row = Squeeze(few_w_rows, axis_1)
-            few_gate_up_stored = Gather<axis = 0>(gate_up, few_chosen)
+            few_gate_up_stored = Gather<axis = 0>(gate_up, chosen)
             few_gate_up = Cast<to = {dtype}>(few_gate_up_stored)
             few_dims = Constant<value_ints = [-1, 1, {hidden}, 1]>()
-            few_tokens = Reshape(few_x, few_dims)
+            few_tokens = Reshape(tokens, few_dims)
             few_both_columns = MatMul(few_gate_up, few_tokens)
             few_both = Squeeze(few_both_columns, axis_last)
             few_gate, few_up = Split<axis = 2, num_outputs = 2>(few_both)
@@ -66,7 +58,7 @@ ROUTED = """
             few_out_columns = MatMul(few_down, few_inner_columns)
             few_out_narrow = Squeeze(few_out_columns, axis_last)
             few_out = Cast<to = 1>(few_out_narrow)
-            few_w = Unsqueeze(few_w_row, axis_last)
+            few_w = Unsqueeze(w, axis_last)
             few_weighted = Mul(few_out, few_w)
             combined_few = ReduceSum<keepdims = 0>(few_weighted, axis_1)
         }},
