@@ -5,7 +5,7 @@ decode has them, gather the weights of the experts they chose, and read no other
 all experts compute all, and count for nothing with those that did not choose them: E / top_k times
 the products there need be, which is what our plugin is for. The plan of a prompt sets memory aside
 for the first way, too: the weights of as many experts as its tokens choose, 50 MB a token of a
-35B-A3B. (Told that it has one token a row, TensorRT-RTX 1.7 does not build it.) No padding is known:
+35B-A3B. (Told that rows have one token, TensorRT-RTX 1.7 does not build it.) No padding is known:
 every token selects experts.
 
 A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
