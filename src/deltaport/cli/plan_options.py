@@ -34,13 +34,16 @@ _OPTIONS = (
         "the GPU in this machine. Another one takes TensorRT-RTX.",
     ),
     click.option(
-        "--slots", metavar="N", type=int, help=f"{_FOR}sequences that decode together. [default: 8]"
+        "--slots",
+        metavar="N",
+        type=int,
+        help=f"{_FOR}sequences that decode together, 8 by default.",
     ),
     click.option(
         "--prefill-tokens",
         metavar="N",
         type=int,
-        help=f"{_FOR}most tokens of a prompt that are read in one step. [default: 512]",
+        help=f"{_FOR}most tokens of a prompt that are read in one step, 512 by default.",
     ),
     click.option(
         "--context",
