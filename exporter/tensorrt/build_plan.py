@@ -50,7 +50,7 @@ def build_plan(
         raise EngineError(f"{decoder.name}: {tensorrt.flavour} refuses it: {_last(logger)}")
     if logger.unused:
         raise PassError(f"{tensorrt.flavour} would ignore an input: {logger.unused[0]}")
-    _check_interface(trt, network, layout, capacity)
+    _check_interface(network, layout, capacity)
     for kind in step_kinds(options.slots, options.prefill_tokens):
         profile = builder.create_optimization_profile()
         for name, shapes in kind.shapes(layout, capacity):
@@ -109,7 +109,7 @@ def _with_capacity(decoder: Path, capacity: int) -> bytes:
     return data
 
 
-def _check_interface(trt: Any, network: Any, layout: StateLayout, capacity: int) -> None:
+def _check_interface(network: Any, layout: StateLayout, capacity: int) -> None:
     """Names, dtypes and shapes of the network are those of the contract."""
     inputs = {each.name: each for each in map(network.get_input, range(network.num_inputs))}
     outputs = {each.name: each for each in map(network.get_output, range(network.num_outputs))}
@@ -121,7 +121,7 @@ def _check_interface(trt: Any, network: Any, layout: StateLayout, capacity: int)
             odd = sorted(found.keys() ^ expected)
             raise PassError(f"the network's {what} differ from the contract: {', '.join(odd)}")
     for tensor in layout:
-        shape = (-1, *(capacity if dim == CAPACITY else dim for dim in tensor.shape[1:]))
+        shape = tensor.concrete_shape(-1, capacity)  # how many slots there are stays open
         for each in (inputs[tensor.input], outputs[tensor.output]):
             dtype = _DTYPE_NAMES.get(each.dtype.name, each.dtype.name)
             if dtype != tensor.dtype or tuple(each.shape) != shape:

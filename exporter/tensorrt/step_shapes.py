@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deltaport.decoder_interface import STEP_INPUTS
-from deltaport.state_layout import SLOTS, StateLayout
+from deltaport.state_layout import StateLayout
 
 __all__ = ["Shapes", "StepKind", "step_kinds"]
 
@@ -33,10 +33,10 @@ class StepKind:
         for name, dims in STEP_INPUTS.items():
             yield name, _shapes(dims, sizes)
         for tensor in layout:
-            first, *rest = tensor.shape
-            assert first == SLOTS, "slots lead every state tensor"
-            fixed = tuple(capacity if isinstance(dim, str) else dim for dim in rest)
-            yield tensor.input, _shapes(("batch", *fixed), sizes)
+            smallest, usual, largest = (
+                tensor.concrete_shape(slots, capacity) for slots in self.batch
+            )
+            yield tensor.input, (smallest, usual, largest)
 
 
 def step_kinds(slots: int, prefill_tokens: int) -> tuple[StepKind, StepKind]:
