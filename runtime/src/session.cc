@@ -13,14 +13,9 @@ namespace {
 
 constexpr int64_t kPageColumns = 1024;  // columns whose bytes are whole pages whatever a column is
 
+// `context` is at most the engine's longest.
 int64_t initial_capacity(const Engine& engine, int64_t context, const StepLimits& limits) {
   const StepTraits traits = engine.decoder().traits();
-  if (traits.capacity && context > *traits.capacity) {
-    throw CapacityError("context is " + std::to_string(context) + ", but the caches of " +
-                        engine.name() + " hold " + std::to_string(*traits.capacity) +
-                        " tokens of a sequence; ask for less, or export the engine with a larger "
-                        "--context");
-  }
   if (traits.capacity) return *traits.capacity;
   if (!traits.reserves_caches) return std::min(limits.initial_capacity, context);
   // Virtual memory costs nothing until it is used: all there will ever be, and a step's padding.

@@ -34,7 +34,7 @@ void close_queue(Queue* queue) {
 }
 
 bool finish(Queue* queue, Problem* problem) {
-  return succeed(cudaStreamSynchronize(queue->stream), "a step failed on the GPU", problem);
+  return succeed(cudaStreamSynchronize(queue->stream), "a step failed", problem);
 }
 
 void* allocate(size_t bytes) {
@@ -57,7 +57,7 @@ void release_pinned(void* memory) { cudaFreeHost(memory); }
 
 bool copy(Queue* queue, const Copy* copy, Problem* problem) {
   const auto [to, to_stride, from, from_stride, width, height] = *copy;
-  constexpr const char* kWhat = "a copy failed on the GPU";
+  constexpr const char* kWhat = "a copy failed";
   if (height == 1) {  // a row may be longer than a stride may be
     return succeed(cudaMemcpyAsync(to, from, width, cudaMemcpyDefault, queue->stream), kWhat,
                    problem);

@@ -43,9 +43,8 @@ def fake_tensorrt(tmp_path_factory: pytest.TempPathFactory) -> FakeTensorRt:
     cuda = compile_library(folder / "libfake_cuda.so", fakes / "cuda.cc")
     upon = ("-isystem", str(folder), str(cuda))
     tensorrt = compile_library(folder / "libnvinfer.so.11", fakes / "tensorrt.cc", options=upon)
-    sources = (*ADAPTER.glob("*.cc"), HERE / "launch_on_host.cc")
-    runtime = (*(ROOT / "runtime" / "tensorrt").glob("*.cc"), cuda)
-    ours = compile_adapter(folder / "libdeltaport_tensorrt.so", *sources, *runtime)
+    sources = (*(ROOT / "runtime" / "tensorrt").glob("*.cc"), fakes / "no_plugins.cc")
+    ours = compile_adapter(folder / "libdeltaport_tensorrt.so", *sources, cuda)
     return FakeTensorRt(tensorrt, ours, cuda)
 
 

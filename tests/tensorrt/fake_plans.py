@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +56,6 @@ def give_plan(
     file = folder / "manifest.json"
     manifest = Manifest.from_json(file.read_text(), source=str(file))
     plan = Plan(PLAN_NAME, "TensorRT 11.4.0", "this", slots, prefill_tokens, capacity)
-    entry = FileEntry(PLAN_NAME, os.path.getsize(path), file_digest(path))
+    entry = FileEntry(PLAN_NAME, path.stat().st_size, file_digest(path))
     others = tuple(each for each in manifest.files if each.path != PLAN_NAME)
     file.write_text(dataclasses.replace(manifest, plan=plan, files=(*others, entry)).to_json())

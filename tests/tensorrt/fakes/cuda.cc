@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 using Work = std::function<void()>;
@@ -26,6 +27,7 @@ struct CUgraphExec_st {
 };
 struct CUstream_st {
   std::deque<Work> pending;
+  bool failed = false;  // what was done since somebody waited for it
   std::unique_ptr<CUgraph_st> captured;  // while it is captured
 };
 
@@ -93,6 +95,8 @@ void enqueue(cudaStream_t stream, Work work) {
                     : stream->pending.emplace_back(std::move(work)));
 }
 
+void fail(cudaStream_t stream) { stream->failed = true; }
+
 bool is_capturing(cudaStream_t stream) { return stream->captured != nullptr; }
 
 bool is_of_the_gpu(const void* memory, size_t bytes) {
@@ -151,7 +155,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(mutex);
   need(!stream->captured, "somebody waits for a stream that is captured");
   run_all(stream);
-  return cudaSuccess;
+  return std::exchange(stream->failed, false) ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_stride, const void* from, size_t from_stride,

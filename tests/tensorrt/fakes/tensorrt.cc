@@ -69,7 +69,8 @@ struct Graph {
 
   ~Graph() { api().release_session(session); }
   void read_ports();
-  void run(const Shapes& shapes, const Addresses& addresses) const;
+  // Whether the graph takes what it is fed.
+  bool run(const Shapes& shapes, const Addresses& addresses) const;
 };
 
 void Graph::read_ports() {
@@ -99,7 +100,7 @@ void Graph::read_ports() {
   }
 }
 
-void Graph::run(const Shapes& shapes, const Addresses& addresses) const {
+bool Graph::run(const Shapes& shapes, const Addresses& addresses) const {
   std::vector<const char*> input_names, output_names;
   std::vector<std::vector<char>> copies;  // the graph does not mind that buffers are one
   std::vector<ort::Value*> inputs, outputs;
@@ -116,10 +117,12 @@ void Graph::run(const Shapes& shapes, const Addresses& addresses) const {
                               &inputs.emplace_back()));
   }
   outputs.resize(output_names.size());
-  check(api().run(session, static_cast<const ort::RunOptions*>(nullptr), input_names.data(),
-                  static_cast<const ort::Value* const*>(inputs.data()), inputs.size(),
-                  output_names.data(), outputs.size(), outputs.data()));
-  for (size_t i = 0; i < outputs.size(); ++i) {
+  ort::Status* const status =
+      api().run(session, static_cast<const ort::RunOptions*>(nullptr), input_names.data(),
+                static_cast<const ort::Value* const*>(inputs.data()), inputs.size(),
+                output_names.data(), outputs.size(), outputs.data());
+  if (status != nullptr) api().release_status(status);
+  for (size_t i = 0; i < outputs.size() && status == nullptr; ++i) {
     const Port& port = ports[inputs.size() + i];
     ort::TensorInfo* info = nullptr;
     void* data = nullptr;
@@ -136,8 +139,11 @@ void Graph::run(const Shapes& shapes, const Addresses& addresses) const {
     std::memcpy(to, data, bytes);
   }
   for (const auto* values : {&inputs, &outputs}) {
-    for (ort::Value* value : *values) api().release_value(value);
+    for (ort::Value* value : *values) {
+      if (value != nullptr) api().release_value(value);
+    }
   }
+  return status == nullptr;
 }
 
 DataType type_of(ort::TensorType type) {
@@ -227,8 +233,8 @@ struct ContextImpl : ContextStub {
     need(!is_capturing(stream) || ran, "a context is recorded before it has run");
     recorded = recorded || is_capturing(stream);
     ran = true;
-    enqueue(stream, [graph = graph, shapes = shapes, addresses = addresses] {
-      graph->run(shapes, addresses);
+    enqueue(stream, [stream, graph = graph, shapes = shapes, addresses = addresses] {
+      if (!graph->run(shapes, addresses)) fail(stream);
     });
     return true;
   }
