@@ -17,7 +17,7 @@ __all__ = ["CAPACITY", "PREFILL_TOKENS", "write_planned_toy"]
 
 PREFILL_TOKENS, CAPACITY = 64, 1216
 
-# A recurrent state of 256 bytes, as rows that decode together have it; the toy's own is for one row.
+# A recurrent state of 256 bytes, as rows that decode together have it; the toy's own is for one.
 WIDE = 64
 WIDE_GRAPH = GRAPH.replace(
     'float[batch,1] "', f'float[batch,{WIDE}] "'

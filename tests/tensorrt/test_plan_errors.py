@@ -134,15 +134,25 @@ def test_a_context_beyond_the_caches(engine: Path) -> None:
 def test_a_gpu_that_is_too_small(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Engine.open(engine)
     monkeypatch.setenv("FAKE_CUDA_BYTES", "100000")
-    with pytest.raises(
-        CapacityError, match=r"no memory for past.0.key of shape \[99, 1, 1216, 1\]"
-    ):
+    shape = r"past.0.key of shape \[99, 1, 1216, 1\]"
+    with pytest.raises(CapacityError, match=f"no memory for {shape}; use fewer sequences"):
         opened.session(99)
     session = opened.session(2)
     (before, _) = session.prefill([[3, 1], None])
-    with pytest.raises(CapacityError, match="use fewer sequences"):
+
+    def open_many() -> None:
         for _ in range(99):
             session.open_row()
+
+    with pytest.raises(CapacityError, match="use fewer sequences"):
+        open_many()
     (after, *_) = session.decode([4, *[None] * (session.sequences - 1)])
     assert before is not None
     assert after is not None
+
+
+def test_options_that_a_plan_does_not_allow(engine: Path, tmp_path: Path) -> None:
+    for options in (["--layers"], ["--passes-prefix", "1"]):
+        done = deltaport("verify", engine, "--against", tmp_path, *options)
+        assert done.returncode == 2
+        assert f"{options[0]}: {engine} is run by TensorRT, which computes its plan" in done.stderr
