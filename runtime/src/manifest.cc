@@ -135,7 +135,7 @@ Manifest read_and_check(const std::filesystem::path& folder, bool checksums) {
       read_eos(rows("eos_token_ids"), integer("vocab_size"), source),
       integer("op_library_version"),
       {},
-      read_plan(get(document, "plan"), source),
+      {},
       sha256(text),
   };
   const std::vector<FileEntry> files = read_files(rows("files"), source);
@@ -145,6 +145,7 @@ Manifest read_and_check(const std::filesystem::path& folder, bool checksums) {
     }
   };
   must_be_listed("decoder", manifest.decoder);
+  manifest.plan = read_plan(get(document, "plan"), source);
   if (manifest.plan) must_be_listed("plan", manifest.plan->file);
   manifest.state = read_state(rows("state"), source);
   check_files(folder, files, checksums);

@@ -144,7 +144,8 @@ def measure(
     """Open the engine in ``folder`` and run ``load`` ``repeat`` times, and once before to warm up.
 
     The machine's bandwidth is measured before and after, with as many threads, and the larger one
-    counts; not for a plan, which runs on a GPU. ``dtypes_of`` says how an engine stores its parameters. Raises a ``DeltaportError``.
+    counts; not for a plan, which runs on a GPU. ``dtypes_of`` says how an engine stores its
+    parameters. Raises a ``DeltaportError``.
     """
     events = events or BenchEvents()
     used = threads or available_threads()
