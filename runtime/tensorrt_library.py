@@ -9,7 +9,13 @@ from deltaport.errors import EngineError
 from deltaport.package import Plan
 from deltaport.runtime.named_library import named_library
 
-__all__ = ["PLUGINS_VARIABLE", "TENSORRT_VARIABLE", "plugin_library", "tensorrt_library"]
+__all__ = [
+    "PLUGINS_VARIABLE",
+    "TENSORRT_VARIABLE",
+    "installed_plugins",
+    "plugin_library",
+    "tensorrt_library",
+]
 
 TENSORRT_VARIABLE = "DELTAPORT_TENSORRT"
 """The environment variable that names TensorRT's library."""
@@ -38,10 +44,19 @@ def tensorrt_library(plan: Plan | None) -> str:
 
 
 def plugin_library() -> Path:
-    """``libdeltaport_tensorrt.so``; raises ``EngineError`` where no variable names it."""
+    """``libdeltaport_tensorrt.so``, installed or named; raises ``EngineError`` without one."""
+    if (found := installed_plugins()) is not None:
+        return found
+    raise EngineError(
+        "engines for TensorRT need libdeltaport_tensorrt.so, which this deltaport was installed "
+        f"without; set {PLUGINS_VARIABLE} to it (docs/tensorrt.md tells how it is built)"
+    )
+
+
+def installed_plugins() -> Path | None:
+    """The same, or None."""
     if (named := named_library(PLUGINS_VARIABLE)) is not None:
         return named
-    raise EngineError(
-        f"engines for TensorRT need libdeltaport_tensorrt.so; set {PLUGINS_VARIABLE} to it "
-        "(docs/tensorrt.md tells how it is built)"
-    )
+    # Found as a module is, so that editable installs work; it is not one and is never imported.
+    spec = importlib.util.find_spec("deltaport.custom_ops.libdeltaport_tensorrt")
+    return None if spec is None or spec.origin is None else Path(spec.origin)
