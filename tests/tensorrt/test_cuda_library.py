@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from deltaport.errors import EngineError
 from deltaport.runtime import Engine
 from deltaport.runtime.tensorrt_library import PLUGINS_VARIABLE, TENSORRT_VARIABLE
+from tests.end_to_end.command import deltaport
 from tests.end_to_end.cpp_programs import ROOT, run, succeed
 from tests.tensorrt.fake_plans import FakeTensorRt
 from tests.tensorrt.headers import include_folder
@@ -29,14 +31,13 @@ def test_nothing_but_the_entry_points_is_exported(cuda_library: Path) -> None:
 def test_it_tells_that_there_is_no_gpu(
     cuda_library: Path, fake_tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With CUDA itself, which no machine of tests has a GPU for."""
+    """CUDA itself says so, where it sees none."""
     fake_tensorrt.use(monkeypatch)
     monkeypatch.setenv(PLUGINS_VARIABLE, str(cuda_library))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(
-        EngineError, match=r"decoder.plan: .*: there is no NVIDIA GPU to run it: \w"
-    ):
-        Engine.open(write_planned_toy(tmp_path, slots=1))
+    done = deltaport("run", write_planned_toy(tmp_path, slots=1), "--ids", "1")
+    assert done.returncode == 2
+    assert re.search(r"decoder.plan: .*: there is no NVIDIA GPU to run it: \w", done.stderr)
 
 
 def test_it_does_not_run_with_a_tensorrt_it_was_not_built_for(
