@@ -7,25 +7,23 @@ last ``done`` with the builder's name, or ``refused`` with an error's kind and m
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deltaport import errors
 from deltaport.errors import DeltaportError, EngineError
+from deltaport.exporter.tensorrt.own_library import start_over_with_library
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
 from deltaport.state_layout import StateLayout
 
-__all__ = ["build_apart", "check_apart", "libraries"]
+__all__ = ["build_apart", "check_apart"]
 
 _Stage = Callable[[str], None]
 
@@ -63,17 +61,13 @@ def build_apart(
 
 def _ask(request: dict[str, Any], stage: _Stage) -> str:
     pipe = subprocess.PIPE
-    with (
-        libraries() as environment,
-        subprocess.Popen(
-            [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        ) as process,
-    ):
+    with subprocess.Popen(
+        [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         assert process.stdin is not None, "it is a pipe"
         assert process.stdout is not None, "it is a pipe"
         try:
@@ -96,22 +90,6 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
             f"TensorRT ended with {_end(process.wait())}, by a fault of its own or for want of "
             "memory; try other --slots, --prefill-tokens or --context"
         )
-
-
-@contextmanager
-def libraries() -> Iterator[dict[str, str]]:
-    """An environment in which TensorRT-RTX finds itself.
-
-    Its parser loads ``libtensorrt_rtx.so`` for graphs with plugins, and ends the process if there
-    is none: packages have it as ``libtensorrt_rtx.so.1`` alone.
-    """
-    found = importlib.util.find_spec("tensorrt_rtx_libs")
-    with tempfile.TemporaryDirectory(prefix="deltaport-") as folder:
-        for place in () if found is None else found.submodule_search_locations or ():
-            for library in Path(place).glob("libtensorrt_rtx.so.*"):
-                (Path(folder) / "libtensorrt_rtx.so").symlink_to(library)
-        paths = filter(None, (folder, os.environ.get("LD_LIBRARY_PATH")))
-        yield {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)}
 
 
 def _end(code: int) -> str:
@@ -146,6 +124,7 @@ def _end_with_parent() -> None:
 
 
 def _main() -> None:
+    start_over_with_library()
     _end_with_parent()
     # Libraries print, too: theirs goes elsewhere.
     answers = os.fdopen(os.dup(1), "w")

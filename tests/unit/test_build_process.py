@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import subprocess
 import sys
@@ -119,6 +120,29 @@ def test_a_disk_that_takes_no_plan_is_not_tensorrts_fault(stand_in: Path) -> Non
 def test_a_bug_is_told_as_one(stand_in: Path) -> None:
     install(stand_in, "return undefined")
     with pytest.raises(RuntimeError, match="NameError: name 'undefined' is not defined"):
+        build(stand_in)
+
+
+@pytest.fixture
+def packaged(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of TensorRT-RTX's library, by the name packages have it; returns a TMPDIR."""
+    package, temporary = stand_in / "tensorrt_rtx_libs", stand_in / "temporary"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "libtensorrt_rtx.so.1").symlink_to(_ctypes.__file__)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    return temporary
+
+
+def test_the_loader_knows_the_library_by_the_parsers_name(stand_in: Path, packaged: Path) -> None:
+    """And nothing of that lies about while a plan is built, however that ends."""
+    install(
+        stand_in,
+        "import ctypes; ctypes.CDLL('libtensorrt_rtx.so'); "
+        f"self.logger.log(0, 'temporary: ' + repr(os.listdir({str(packaged)!r}))); return False",
+    )
+    with pytest.raises(EngineError, match=r"refuses it: temporary: \[\]"):
         build(stand_in)
 
 
