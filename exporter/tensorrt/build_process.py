@@ -97,13 +97,14 @@ def _end(code: int) -> str:
 
 
 def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
-    from deltaport.exporter.tensorrt.build_plan import build_plan, builder_config
+    from deltaport.exporter.tensorrt.build_plan import build_plan, plan_builder
     from deltaport.exporter.tensorrt.tensorrt_library import load_tensorrt
 
     tensorrt, options = load_tensorrt(), PlanOptions(**request["options"])
+    made = plan_builder(tensorrt, options)
     if "decoder" in request:
         plan = build_plan(
-            tensorrt,
+            made,
             Path(request["decoder"]),
             StateLayout.from_json(request["layout"], source="the export"),
             capacity=request["capacity"],
@@ -111,8 +112,6 @@ def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
             stage=lambda name: tell(stage=name),
         )
         Path(request["plan"]).write_bytes(plan)
-    else:
-        builder_config(tensorrt, options)
     tell(done=f"{tensorrt.flavour} {tensorrt.version}")
 
 
