@@ -95,7 +95,10 @@ def plan_builder(tensorrt: TensorRt, options: PlanOptions) -> PlanBuilder:
     config = builder.create_builder_config()
     # The gated delta rule is float32: products rounded to TF32 would spoil its triangular solve.
     config.clear_flag(trt.BuilderFlag.TF32)
-    if gpu is not None:
+    if gpu is None:
+        # So that the plan can tell what its layers are; those who run it choose less.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    else:
         _set_gpu(tensorrt, config, gpu)
     file = options.timing_cache
     times = None if file is None else TimingCache(tensorrt, config, logger, file)

@@ -1,7 +1,8 @@
 """TensorRT in a process of its own: what crashes it must not crash an export.
 
-The request comes as JSON, and what happens is told as lines of JSON: ``stage`` with its name, and
-last ``done`` with the builder's name, or ``refused`` with an error's kind and message.
+The request comes as JSON, and what happens is told as lines of JSON: ``stage`` with its name,
+``built`` once there is a plan, and last ``done`` with the builder's name, or ``refused`` with an
+error's kind and message.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from deltaport import errors
 from deltaport.errors import DeltaportError, EngineError
 from deltaport.exporter.tensorrt.own_library import start_over_with_library
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.package.plan_layers import PlanLayers
 from deltaport.state_layout import StateLayout
 
 __all__ = ["build_apart", "check_apart"]
@@ -39,6 +41,7 @@ def check_apart(options: PlanOptions) -> str:
 def build_apart(
     decoder: Path,
     plan: Path,
+    layers: Path,
     layout: StateLayout,
     *,
     capacity: int,
@@ -47,11 +50,13 @@ def build_apart(
 ) -> str:
     """Build ``decoder`` into the file ``plan``; returns what built it, with its version.
 
-    Raises what ``build_plan`` does, and ``EngineError`` where the process dies.
+    A plan for the GPU of this machine has its layers told in the file ``layers``. Raises what
+    ``build_plan`` does, and ``EngineError`` where the process dies before there is a plan.
     """
     request = {
         "decoder": str(decoder),
         "plan": str(plan),
+        "layers": str(layers),
         "layout": layout.to_json(),
         "capacity": capacity,
         "options": asdict(options),
@@ -60,7 +65,7 @@ def build_apart(
 
 
 def _ask(request: dict[str, Any], stage: _Stage) -> str:
-    pipe = subprocess.PIPE
+    pipe, builder = subprocess.PIPE, ""
     with subprocess.Popen(
         [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
         stdin=pipe,
@@ -81,15 +86,21 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
                     raise getattr(errors, told["refused"])(told["message"])
                 elif "failed" in told:
                     raise RuntimeError(told["failed"])  # a bug of ours
+                elif "built" in told:
+                    builder = told["built"]
                 else:
                     return str(told["done"])
         except BaseException:  # also an interrupt: nobody waits for the plan any more
             process.kill()
             raise
-        raise EngineError(
-            f"TensorRT ended with {_end(process.wait())}, by a fault of its own or for want of "
-            "memory; try other --slots, --prefill-tokens or --context"
-        )
+        end = f"TensorRT ended with {_end(process.wait())}"
+    if builder:  # and it is good without its layers
+        Path(request["layers"]).write_text(PlanLayers({}, end).to_json())
+        return builder
+    raise EngineError(
+        f"{end}, by a fault of its own or for want of memory; try other --slots, --prefill-tokens "
+        "or --context"
+    )
 
 
 def _end(code: int) -> str:
@@ -98,21 +109,29 @@ def _end(code: int) -> str:
 
 def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
     from deltaport.exporter.tensorrt.build_plan import build_plan, plan_builder
+    from deltaport.exporter.tensorrt.inspect_plan import layers_text
     from deltaport.exporter.tensorrt.tensorrt_library import load_tensorrt
 
     tensorrt, options = load_tensorrt(), PlanOptions(**request["options"])
-    made = plan_builder(tensorrt, options)
+    made, name = plan_builder(tensorrt, options), f"{tensorrt.flavour} {tensorrt.version}"
     if "decoder" in request:
+        layout = StateLayout.from_json(request["layout"], source="the export")
+        capacity = request["capacity"]
         plan = build_plan(
             made,
             Path(request["decoder"]),
-            StateLayout.from_json(request["layout"], source="the export"),
-            capacity=request["capacity"],
+            layout,
+            capacity=capacity,
             options=options,
             stage=lambda name: tell(stage=name),
         )
         Path(request["plan"]).write_bytes(plan)
-    tell(done=f"{tensorrt.flavour} {tensorrt.version}")
+        tell(built=name)
+        if options.gpu is None:
+            tell(stage="reading the plan's layers")
+            text = layers_text(made, plan, layout, capacity=capacity, options=options)
+            Path(request["layers"]).write_text(text)
+    tell(done=name)
 
 
 def _end_with_parent() -> None:

@@ -26,6 +26,8 @@ class ComputeCapability:
     __members__ = {"NONE": 0, "SM89": 89}
 class BuilderFlag:
     TF32 = 0
+class ProfilingVerbosity:
+    DETAILED = 2
 class Config:
     num_compute_capabilities = 0
     def __init__(self, logger): self.logger = logger
@@ -87,12 +89,13 @@ def install_tensorrt(folder: Path, more: str = "") -> None:
 
 
 def build(folder: Path, stages: list[str] | None = None, **options: Any) -> str:
-    """Have a process of its own build ``decoder.plan`` in ``folder``."""
+    """Have a process of its own build ``decoder.plan`` and ``layers.json`` in ``folder``."""
     decoder = folder / "decoder.onnx"
     onnx.save(helper.make_model(helper.make_graph([], "g", [], [])), str(decoder))
     return build_apart(
         decoder,
         folder / "decoder.plan",
+        folder / "layers.json",
         StateLayout(()),
         capacity=4096,
         options=PlanOptions(**{"gpu": "sm89"} | options),

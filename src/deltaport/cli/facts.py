@@ -16,6 +16,7 @@ from deltaport.package import MANIFEST_NAME, Manifest, Quantization, open_packag
 from deltaport.state_layout import StateLayout
 
 from .graph_facts import GraphFacts, facts_of_engine, facts_of_plan
+from .layer_facts import layer_facts
 from .memory_facts import Demand
 from .model_facts import Facts, model_facts
 from .paths import check_inspected
@@ -30,24 +31,31 @@ _ASSUMED_DTYPE = "bfloat16"
 
 
 def gather(
-    path: Path, *, accept_fields: Collection[str] = (), demand: Demand | None = None
+    path: Path,
+    *,
+    accept_fields: Collection[str] = (),
+    demand: Demand | None = None,
+    layers: bool = False,
 ) -> Facts:
     """Inspect a checkpoint folder, a ``config.json``, or an engine folder.
 
     ``kind`` of the result is ``checkpoint``, ``config`` or ``engine``; ``demand`` is what its
-    ``memory`` is about. Raises a ``DeltaportError`` if it is none of these or damaged.
+    ``memory`` is about; ``layers``, whether every layer of a plan is wanted. Raises a
+    ``DeltaportError`` if it is none of these or damaged.
     """
     try:
-        return _gather(path, accept_fields, demand or Demand())
+        return _gather(path, accept_fields, demand or Demand(), layers)
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _gather(path: Path, accept_fields: Collection[str], demand: Demand) -> Facts:
+def _gather(path: Path, accept_fields: Collection[str], demand: Demand, layers: bool) -> Facts:
     check_inspected(path)
     folder = path.parent if path.is_file() and path.name == MANIFEST_NAME else path
     if (folder / MANIFEST_NAME).is_file():
-        return _engine_facts(folder, demand)
+        return _engine_facts(folder, demand, layers)
+    if layers:
+        raise InputError(f"--layers: {path} is no engine, so it has no layers of a plan")
     if path.is_dir() and not (path / _CONFIG_NAME).exists():
         raise InputError(
             f"{path}: neither a checkpoint nor an engine, as it has no {_CONFIG_NAME} and no "
@@ -94,7 +102,7 @@ def _checkpoint_facts(folder: Path, spec: ModelSpec, demand: Demand) -> Facts:
     }
 
 
-def _engine_facts(folder: Path, demand: Demand) -> Facts:
+def _engine_facts(folder: Path, demand: Demand, layers: bool) -> Facts:
     manifest = open_package(folder, checksums=False)
     spec = ModelSpec.from_json(manifest.model, source=str(folder / MANIFEST_NAME))
     graph = facts_of_engine(folder, manifest, spec)
@@ -116,6 +124,7 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
             "bytes": _folder_bytes(folder, manifest),
             "files": [{"path": entry.path, "bytes": entry.size} for entry in manifest.files],
             "plan": None if manifest.plan is None else manifest.plan.to_json(),
+            "plan_layers": layer_facts(folder, manifest, every=layers),
             **_shared_engine_facts(
                 manifest.state, graph, manifest.not_exported, manifest.quantization
             ),
@@ -156,6 +165,7 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
             "bytes": sum(sizes.values()),
             "files": [{"path": name, "bytes": sizes[name]} for name in sorted(sizes)],
             "plan": None,
+            "plan_layers": None,
             **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported, plan.quantization),
         },
     }
