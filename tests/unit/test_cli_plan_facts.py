@@ -1,4 +1,4 @@
-"""What ``inspect`` says of the layers of engines with a plan."""
+"""What ``inspect`` says of engines with a plan: its layers, and the memory it was built for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from deltaport.cli import memory_facts
 from deltaport.cli.facts import gather
+from deltaport.cli.memory_facts import Demand
 from deltaport.errors import InputError
 from deltaport.graph_passes.target_capabilities import target_named
 from deltaport.package import Plan
@@ -112,3 +114,40 @@ def test_layers_of_what_has_no_plan(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"--layers: .*config\.json is no engine"):
         facts(tmp_path / "config.json", layers=True)
+
+
+def test_memory_is_what_the_plan_was_built_for(tmp_path: Path) -> None:
+    folder = engine(tmp_path)
+    found = gather(folder)
+    memory, row = found["memory"], 2 * 4 * 2  # two heads of 4, two bytes each
+    assert (memory["sequences"], memory["context"], memory["reserved"]) == (3, 1000, True)
+    assert memory["state"]["kv"] == 3 * 1000 * row
+    assert memory["weights"] == sum(each["bytes"] for each in found["roles"])
+    assert not memory["widened"]
+    assert memory["available"] is None, "that of a GPU"
+    few = gather(folder, demand=Demand(context=10, sequences=2))["memory"]
+    assert few["state"]["kv"] == 2 * 1000 * row
+    assert (
+        "memory for 3 sequences, with room for 1,000 tokens each"
+        in in_process("inspect", folder).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("demand", "message"),
+    [
+        (Demand(context=1001), "--context 1001: .* takes 1 to 1000 tokens; pass a lower one"),
+        (Demand(sequences=4), "--sequences 4: .* takes 1 to 3 sequences; pass fewer"),
+    ],
+)
+def test_more_than_the_plan_was_built_for(demand: Demand, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        gather(engine(tmp_path), demand=demand)
+
+
+def test_a_graph_without_a_plan_has_no_settled_memory(tmp_path: Path) -> None:
+    write(tmp_path / "engine", target=target_named("tensorrt-plain"), dtype="bfloat16")
+    memory = gather(tmp_path / "engine")["memory"]
+    assert (memory["sequences"], memory["context"], memory["reserved"]) == (1, 4096, False)
+    assert not memory["widened"]
+    assert memory["available"] == pytest.approx(memory_facts._available_bytes(), rel=0.5)

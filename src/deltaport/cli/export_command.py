@@ -164,7 +164,7 @@ def export(
                 accept_fields=accept_fields,
                 events=progress.events,
             )
-            facts = facts_of_export(dry, output or checkpoint)
+            facts = facts_of_export(dry, output or checkpoint, plan)
         else:
             export_checkpoint(
                 checkpoint,

@@ -176,6 +176,8 @@ def _print_engine(engine: Facts) -> None:
 
 def _memory_title(memory: Facts) -> str:
     sequences, context = memory["sequences"], plural(memory["context"], "token")
+    if memory["reserved"]:
+        return f"memory for {plural(sequences, 'sequence')}, with room for {context} each"
     return f"memory for {plural(sequences, 'sequence')} of up to {context}"
 
 

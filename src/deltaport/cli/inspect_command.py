@@ -28,15 +28,14 @@ Examples:
     metavar="N",
     type=click.IntRange(min=1),
     help="Tokens a sequence may have, to tell the memory for. By default 4,096, or fewer where "
-    "the model takes fewer.",
+    "the model takes fewer. A plan of TensorRT's has room for as many as it was built for.",
 )
 @click.option(
     "--sequences",
-    default=1,
-    show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="Sequences side by side, to tell the memory for.",
+    help="Sequences side by side, to tell the memory for. By default 1, or all that a plan of "
+    "TensorRT's was built for.",
 )
 @click.option(
     "--layers",
@@ -48,7 +47,7 @@ Examples:
 def inspect(
     path: Path,
     context: int | None,
-    sequences: int,
+    sequences: int | None,
     layers: bool,
     as_json: bool,
     accept_fields: tuple[str, ...],
