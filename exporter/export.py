@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportEvents", "ExportPlan", "StorageDtype", "export_checkpoint", "plan_export"]
 
+_PLAN_CODE_BYTES = 100 << 20
+"""What plans are larger than their weights: 50 to 100 MB, by how many kernels there are."""
+
 
 def export_checkpoint(
     checkpoint: str | os.PathLike[str],
@@ -190,8 +193,8 @@ def _opened(
 
 
 def _bytes_to_write(source: CheckedCheckpoint, plan: PlanOptions | None) -> int:
-    """A plan holds the weights once more."""
-    return source.stored_bytes * (1 if plan is None else 2)
+    """A plan holds the weights once more, and code besides."""
+    return source.stored_bytes if plan is None else 2 * source.stored_bytes + _PLAN_CODE_BYTES
 
 
 def _recipe(
