@@ -80,6 +80,17 @@ def test_a_library_without_our_plugins_is_refused(checkpoint: Path, tmp_path: Pa
     assert not (tmp_path / "engine").exists()
 
 
+def test_measured_times_are_of_no_use_to_rtx(checkpoint: Path, tmp_path: Path) -> None:
+    require_rtx()
+    times = tmp_path / "times"
+    options = ("--target", "tensorrt-plain", "--gpu", "sm89", "--timing-cache", times)
+    done = deltaport("export", checkpoint, "-o", tmp_path / "engine", *options)
+    assert done.returncode == 2
+    assert f"--timing-cache {times}: TensorRT-RTX" in done.stderr
+    assert "measures nothing when it builds" in done.stderr
+    assert not times.exists()
+
+
 def test_a_gpu_that_rtx_does_not_build_for(checkpoint: Path, tmp_path: Path) -> None:
     require_rtx()
     options = ("--target", "tensorrt-plain", "--gpu", "sm90")

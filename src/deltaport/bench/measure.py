@@ -184,7 +184,7 @@ def measure(
             dtypes,
             sequences=load.sequences,
             length=load.length(),
-            kernels=runs_kernels(engine.manifest.target),
+            as_stored=runs_kernels(engine.manifest.target),
         ),
         bandwidth=_larger(before, after),
         on_gpu=on_gpu,

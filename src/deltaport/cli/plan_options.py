@@ -60,6 +60,12 @@ _OPTIONS = (
         "default the library deltaport was installed with, if it was.",
     ),
     click.option(
+        "--timing-cache",
+        metavar="FILE",
+        help=f"{_FOR}where TensorRT keeps the times of kernels it measures, so that the next build "
+        "need not. Read if it is there, written after the build. TensorRT-RTX measures none.",
+    ),
+    click.option(
         "--no-plan",
         is_flag=True,
         help=f"{_FOR}write the graph alone, to build the plan elsewhere.",
@@ -74,6 +80,7 @@ def chosen_plan(
     context: int | None,
     gpu: str | None,
     plugins: str | None,
+    timing_cache: str | None,
     *,
     no_plan: bool,
 ) -> PlanOptions | None:
@@ -86,6 +93,7 @@ def chosen_plan(
         "--slots": slots,
         "--prefill-tokens": prefill_tokens,
         "--context": context,
+        "--timing-cache": timing_cache,
     }
     takes_plan = TARGETS[target].plan
     if not takes_plan or no_plan:
@@ -105,6 +113,7 @@ def chosen_plan(
         gpu=gpu,
         # It may come from the environment, so that a target without plugins must not mind.
         plugins=_plugins(plugins) if TARGETS[target].kernels else None,
+        timing_cache=timing_cache,
     )
 
 
