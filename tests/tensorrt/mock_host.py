@@ -26,11 +26,13 @@ from tests.tensorrt.abi import (
     read_fields,
 )
 
-__all__ = ["BUILD", "RUNTIME", "STREAM", "Library", "MockHost", "Plugin"]
+__all__ = ["BUILD", "REQUIRED", "RUNTIME", "STREAM", "Library", "MockHost", "Plugin"]
 
 STREAM = 0x57
 """What launch_on_host.cc takes."""
 BUILD, RUNTIME = 0, 1
+REQUIRED = {"top_k": 2, "inner": 40, "shared_inner": 70}
+"""What the tests' plugins have of attributes that an op requires. Widths fill no last tile."""
 
 
 def text(value: bytes) -> str:
@@ -118,11 +120,11 @@ class Library:
         return next(creator for creator in self.creators if creator.name == name)
 
     def plugin(self, op: str, **fields: Array) -> Plugin:
-        """What an op requires and ``fields`` leave out is 2."""
+        """What an op requires and ``fields`` leave out is in ``REQUIRED``."""
         required = {
-            name: np.array([2], dtype)
+            name: np.array([REQUIRED[name]], dtype)
             for name, (dtype, fallback) in self[op].fields().items()
-            if fallback is None
+            if fallback is None and name not in fields
         }
         plugin = self[op].create(required | fields)
         assert plugin is not None, self.host.log()
