@@ -51,7 +51,7 @@ class MockHost:
     NUMBERS = ("size_of_field", "size_of_desc", "size_of_dynamic_desc", "workspace")
 
     def __init__(self, path: Path) -> None:
-        self.c = ctypes.CDLL(str(path))
+        self.path, self.c = path, ctypes.CDLL(str(path))
         results: dict[Any, tuple[str, ...]] = {
             ctypes.c_char_p: self.TEXTS,
             ctypes.c_void_p: self.POINTERS,
@@ -153,6 +153,10 @@ class Plugin:
     def clone(self) -> Plugin:
         return Plugin(self.host, self.host.c.clone(self.pointer))
 
+    def keep(self) -> None:
+        """Have the host say its metadata once more, when the process ends."""
+        self.host.c.keep(self.pointer)
+
     def attach(self) -> Plugin:
         return Plugin(self.host, self.host.c.attach(self.pointer))
 
@@ -192,8 +196,10 @@ class Plugin:
             descs[i] = DynamicDesc(desc(tensor), least, dims(largest), least)
         return descs
 
-    def configure(self, tensors: Sequence[Tensor]) -> int:
-        descs = self._dynamic(tensors, [tensor[1] for tensor in tensors])
+    def configure(
+        self, tensors: Sequence[Tensor], most: Sequence[Sequence[int]] | None = None
+    ) -> int:
+        descs = self._dynamic(tensors, most or [tensor[1] for tensor in tensors])
         inputs = len(tensors) - self.outputs()
         return int(self.host.c.configure(self.pointer, descs, inputs, self.outputs()))
 

@@ -115,6 +115,12 @@ def room_for_outputs(plugin: Plugin, inputs: Case) -> list[Array]:
     return [np.full(shape, np.nan, np.dtype(kind)) for shape, kind in stored]
 
 
+def room_to_work(plugin: Plugin, arrays: list[Array]) -> Array:
+    shapes = [array.shape for array in arrays]
+    size = plugin.workspace([(array.dtype.name, array.shape) for array in arrays], shapes)
+    return np.full(size + GUARD, 0xFF, np.uint8)  # NaN in what nobody wrote
+
+
 def run(
     plugin: Plugin, op: str, case: Case, *, dtype: str = "float32", in_place: bool = False
 ) -> list[Array]:
@@ -123,12 +129,9 @@ def run(
     outputs = room_for_outputs(plugin, inputs)
     if in_place:
         outputs[-1] = inputs["state"]
-    arrays = [*inputs.values(), *outputs]
-    shapes = [array.shape for array in arrays]
-    size = plugin.workspace([(array.dtype.name, array.shape) for array in arrays], shapes)
-    workspace = np.full(size + GUARD, 0xFF, np.uint8)  # NaN in what nobody wrote
+    workspace = room_to_work(plugin, [*inputs.values(), *outputs])
     assert plugin.attach().enqueue(list(inputs.values()), outputs, workspace) == 0
-    assert (workspace[size:] == 0xFF).all()
+    assert (workspace[-GUARD:] == 0xFF).all()
     return outputs
 
 
@@ -193,7 +196,8 @@ def test_attributes_reach_the_kernel(adapter: Library, op: str) -> None:
 def test_what_a_launch_returns_is_an_error(adapter: Library, op: str) -> None:
     inputs, plugin = as_stored(op, CASES[op][0](5), "float32"), adapter.plugin(op)
     outputs = room_for_outputs(plugin, inputs)
-    status = plugin.enqueue(list(inputs.values()), outputs, stream=1)
+    workspace = room_to_work(plugin, [*inputs.values(), *outputs])
+    status = plugin.enqueue(list(inputs.values()), outputs, workspace, stream=1)
     assert refusal(adapter, status) == f"{op}: invalid argument"
 
 

@@ -144,6 +144,17 @@ def test_every_dimension_has_to_fit_the_others(adapter: Library, op: str) -> Non
         refusal(adapter, plugin.on_shape_change(wrong))
 
 
+@pytest.mark.parametrize("op", MIXTURES)
+def test_largest_sizes_that_do_not_fit_each_other(adapter: Library, op: str) -> None:
+    """Before a workspace is asked for, whose size could not tell."""
+    plugin, largest = adapter.plugin(op), shapes(op, B=3, T=70)
+    unknown = tensors(op, B=-1, T=-1)
+    assert plugin.configure(unknown, largest) == 0
+    largest[1] = (3, 71, SIZES["E"])
+    expected = f"{op}: router_logits is [3,71,4], which does not fit [B,T,E] with B=3 T=70 H=40"
+    assert refusal(adapter, plugin.configure(unknown, largest)) == expected
+
+
 def status(plugin: Plugin, op: str, calls: list[Tensor]) -> int:
     """What all that is asked for shapes answers, which is the same."""
     inputs = [shape for _, shape in calls[: len(DEFINITIONS[op].inputs)]]
