@@ -211,7 +211,9 @@ def _recipe(
         )
     quantized_lowering(target)
     recipe = quantization_recipe(quantize)
+    of_plugins = ("experts", "shared_expert") if target.kernels else ()
     offsets = [role for role, stored in recipe.formats.items() if stored.asymmetric]
+    offsets = [role for role in offsets if role not in of_plugins]
     if offsets and target.dequantizes:
         raise InputError(
             f"--quantize {quantize}: role {offsets[0]} is {recipe.formats[offsets[0]]}, and target "

@@ -64,7 +64,8 @@ def adapter(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library
 @pytest.fixture(scope="session")
 def example(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """A library of the op in example_op.cc alone."""
-    own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc", "sparse_moe.cc"}
+    own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc"}
+    own |= {"mixture.cc", "sparse_moe.cc", "quantized_moe.cc"}
     shared = [source for source in ADAPTER.glob("*.cc") if source.name not in own]
     to = tmp_path_factory.mktemp("example") / "example.so"
     return host.load(compile_adapter(to, *shared, HERE / "example_op.cc"))
