@@ -105,7 +105,7 @@ def test_the_loader_knows_the_library_by_the_parsers_name(stand_in: Path, packag
         build(stand_in)
 
 
-def test_it_ends_with_the_export_that_is_killed(stand_in: Path) -> None:
+def test_it_ends_with_the_export_that_is_killed(stand_in: Path, packaged: Path) -> None:
     mark = stand_in / "pid"
     install_rtx(
         stand_in,
@@ -121,6 +121,7 @@ def test_it_ends_with_the_export_that_is_killed(stand_in: Path) -> None:
         parent.kill()
     child = int(mark.read_text())
     wait_for(lambda: not Path(f"/proc/{child}").exists())
+    assert list(packaged.iterdir()) == []
 
 
 def wait_for(happens: Callable[[], bool]) -> None:
