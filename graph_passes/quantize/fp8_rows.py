@@ -20,8 +20,8 @@ def fp8_scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """A scale [rows] for each row of a matrix [rows,inputs] of finite values.
 
     It is the least power of two that leaves no value beyond the largest code. Such a scale is the
-    same in any dtype, and so is its product with a code: dequantizing adds no error. It costs at
-    most one of the powers of two that small values have room in.
+    same in any dtype with room for it, and so is its product with a code: dequantizing adds no
+    error. It costs at most one of the powers of two that small values have room in.
     """
     fraction, exponent = np.frexp(np.abs(matrix).max(axis=-1))
     least = exponent - _BITS + (fraction > _FRACTION)

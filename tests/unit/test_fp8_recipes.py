@@ -81,8 +81,10 @@ def test_every_row_has_its_scale(
     np.testing.assert_array_equal(found[1].reshape(-1).astype(np.float32), expected)
     wide = found[0].astype(np.float32).reshape(matrix.shape)
     np.testing.assert_array_equal(wide, fp8_codes(matrix, expected).astype(np.float32))
+    product = wide * expected[:, np.newaxis]
+    np.testing.assert_array_equal(product, product.astype(ml_dtypes.bfloat16).astype(np.float32))
     # Three bits behind the point, and for the smallest values a step of the smallest code.
-    error = np.abs(wide * expected[:, np.newaxis] - matrix)
+    error = np.abs(product - matrix)
     assert (error <= np.maximum(np.abs(matrix) / 16, expected[:, np.newaxis] * 2**-10)).all()
 
 
