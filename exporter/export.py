@@ -211,7 +211,9 @@ def _recipe(
         )
     quantized_lowering(target)
     recipe = quantization_recipe(quantize)
+    of_plugins = ("experts", "shared_expert") if target.kernels else ()
     offsets = [role for role, stored in recipe.formats.items() if stored.asymmetric]
+    offsets = [role for role in offsets if role not in of_plugins]
     if offsets and target.dequantizes:
         raise InputError(
             f"--quantize {quantize}: role {offsets[0]} is {recipe.formats[offsets[0]]}, and target "
@@ -223,6 +225,12 @@ def _recipe(
         raise InputError(
             f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
             f"target {target.name} cannot read; choose int8 or int4, or --target {able}"
+        )
+    floating = [role for role in floating if role in of_plugins]
+    if floating:
+        raise InputError(
+            f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
+            f"the plugins of target {target.name} do not read; choose int8 or int4 for it"
         )
     return recipe
 

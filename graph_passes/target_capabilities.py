@@ -27,7 +27,8 @@ class TargetCapabilities:
     ``lowering``: the passes that turn the fused graph into what the target runs, as text.
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
     ``dequantizes``: these are multiplied in floating point, with activations as they are. Formats
-    have no offsets, and may be fp8; an embedding is quantized for a head tied to it alone.
+    have no offsets, but of experts where there are ``kernels`` for them, and an embedding is
+    quantized for a head tied to it alone. They may be fp8, but of such experts.
     ``widens``: projections are widened to float32 when an engine is loaded.
     ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs. With
     ``kernels`` as well, our plugins for it must be there.
@@ -80,7 +81,7 @@ TARGETS = {
             ragged=False,
             lowering="lower-precision{own-ops=true},lower-to-tensorrt{plugins=true},"
             "eliminate-common-subexpressions,eliminate-dead-code",
-            quantized="lower-to-linear,quantize-to-qdq,lower-precision{own-ops=true},"
+            quantized="lower-to-linear,quantize-to-qdq{plugins=true},lower-precision{own-ops=true},"
             "lower-to-tensorrt{plugins=true},eliminate-common-subexpressions,eliminate-dead-code",
             dequantizes=True,
             kernels=True,

@@ -25,7 +25,7 @@ from deltaport.state_layout import CAPACITY, StateLayout
 
 __all__ = ["PlanBuilder", "build_plan", "plan_builder"]
 
-_DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+_DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64"}
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,20 @@ def _check_interface(network: Any, layout: StateLayout, capacity: int) -> None:
         if found.keys() != expected:
             odd = sorted(found.keys() ^ expected)
             raise PassError(f"the network's {what} differ from the contract: {', '.join(odd)}")
+    for name, dims in STEP_INPUTS.items():
+        sizes = tuple(-1 if isinstance(dim, str) else dim for dim in dims)
+        _check_tensor(inputs[name], "int64", sizes)
+    _check_tensor(outputs[LOGITS], "float32", (-1, outputs[LOGITS].shape[-1]))
     for tensor in layout:
         shape = tensor.concrete_shape(-1, capacity)  # how many slots there are stays open
         for each in (inputs[tensor.input], outputs[tensor.output]):
-            dtype = _DTYPE_NAMES.get(each.dtype.name, each.dtype.name)
-            if dtype != tensor.dtype or tuple(each.shape) != shape:
-                raise PassError(
-                    f"{each.name} is {dtype} {tuple(each.shape)} in the network, expected "
-                    f"{tensor.dtype} {shape}"
-                )
+            _check_tensor(each, tensor.dtype, shape)
+
+
+def _check_tensor(tensor: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    found = _DTYPE_NAMES.get(tensor.dtype.name, tensor.dtype.name)
+    if found != dtype or tuple(tensor.shape) != shape:
+        raise PassError(
+            f"{tensor.name} is {found} {tuple(tensor.shape)} in the network, expected {dtype} "
+            f"{shape}"
+        )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnx_ir as ir
 import pytest
 import torch
 
@@ -29,6 +32,7 @@ DENSE: dict[str, Any] = {
 MIXTURE: dict[str, Any] = {"kind": "moe", "dtype": torch.bfloat16}
 CHECKPOINTS = {"mixture": MIXTURE, "dense": DENSE, "demo": None}
 """Small ones as ``save_checkpoint`` makes them, and the demo's, which takes a minute to build."""
+RECIPES = (None, "int4")
 
 
 @pytest.fixture(scope="module", params=os.environ.get("PLAN_CHECKPOINTS", "mixture").split())
@@ -37,6 +41,10 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if given is None:
         return ROOT / "examples" / "demo_checkpoint"
     return save_checkpoint(tmp_path_factory.mktemp("small") / "checkpoint", **given)
+
+
+def quantized(recipe: str | None) -> tuple[str, ...]:
+    return () if recipe is None else ("--quantize", recipe)
 
 
 def build(checkpoint: Path, folder: Path, gpu: str, *options: object) -> Manifest:
@@ -50,21 +58,38 @@ def build(checkpoint: Path, folder: Path, gpu: str, *options: object) -> Manifes
     return manifest
 
 
+def calls_of(engine: Path) -> Counter[str]:
+    """How often the graph calls each op, in subgraphs as well as outside."""
+    model = onnx.load(str(engine / "decoder.onnx"), load_external_data=False)
+    return Counter(node.op_type for node in ir.from_proto(model).graph.all_nodes())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("gpu", plan_gpus())
-def test_plain_plans(checkpoint: Path, tmp_path: Path, gpu: str) -> None:
+def test_plain_plans(checkpoint: Path, tmp_path: Path, gpu: str, recipe: str | None) -> None:
     sizes = ("--slots", 3, "--prefill-tokens", 500, "--context", 1000)
-    manifest = build(checkpoint, tmp_path / "engine", gpu, "--target", "tensorrt-plain", *sizes)
+    options = ("--target", "tensorrt-plain", *sizes, *quantized(recipe))
+    manifest = build(checkpoint, tmp_path / "engine", gpu, *options)
     assert {each.update for each in manifest.state if each.kind == "kv"} == {"in_place"}
+    assert (manifest.quantization is None) == (recipe is None)
+    assert (calls_of(tmp_path / "engine")["DequantizeLinear"] > 0) == (recipe is not None)
     plan = manifest.plan
     assert plan is not None
     assert (plan.slots, plan.prefill_tokens, plan.capacity) == (3, 500, 1000)
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("gpu", plan_gpus())
-def test_plans_with_plugins(checkpoint: Path, cuda_library: Path, tmp_path: Path, gpu: str) -> None:
-    options = ("--target", "tensorrt", "--plugins", cuda_library)
+def test_plans_with_plugins(
+    checkpoint: Path, cuda_library: Path, tmp_path: Path, gpu: str, recipe: str | None
+) -> None:
+    options = ("--target", "tensorrt", "--plugins", cuda_library, *quantized(recipe))
     manifest = build(checkpoint, tmp_path / "engine", gpu, *options)
     assert {each.update for each in manifest.state} == {"in_place"}
+    assert (manifest.quantization is None) == (recipe is None)
+    spec, calls = manifest.model, calls_of(tmp_path / "engine")
+    mixtures = spec["num_hidden_layers"] if "moe" in spec["model_type"] else 0
+    assert calls["SharedExpertMoE" if recipe is None else "QuantizedSharedExpertMoE"] == mixtures
 
 
 @pytest.mark.parametrize("gpu", plan_gpus())

@@ -32,13 +32,13 @@ def test_a_block_that_fails_changes_nothing(before: bytes | None, tmp_path: Path
     if before is not None:
         target.write_bytes(before)
 
-    def interrupted() -> None:
+    def write_and_fail() -> None:
         with replacing(target) as file:
             file.write(b"after")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        write_and_fail()
     assert names(tmp_path) == (["file"] if before else [])
     assert before is None or target.read_bytes() == before
 

@@ -34,7 +34,10 @@ cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stre
   constexpr int kMemory = sizeof(DeltaChunkShared);  // more than a block has without asking
   constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
   const cudaError_t asked = cudaFuncSetAttribute(delta_chunks<Element>, kAttribute, kMemory);
-  if (asked != cudaSuccess) return asked;
+  if (asked != cudaSuccess) {
+    cudaGetLastError();  // or whoever launches next would find it, and take it for their own
+    return asked;
+  }
   delta_chunks<<<blocks, kChunkThreads, kMemory, stream>>>(args);
   return cudaGetLastError();
 }

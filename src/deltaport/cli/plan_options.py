@@ -56,7 +56,8 @@ _OPTIONS = (
         "--plugins",
         metavar="FILE",
         envvar="DELTAPORT_TENSORRT_PLUGINS",
-        help=f"{_FOR}our plugins, libdeltaport_tensorrt.so, which the target 'tensorrt' calls.",
+        help=f"{_FOR}our plugins, libdeltaport_tensorrt.so, which the target 'tensorrt' calls; by "
+        "default the library deltaport was installed with, if it was.",
     ),
     click.option(
         "--timing-cache",
@@ -111,6 +112,15 @@ def chosen_plan(
         context=context,
         gpu=gpu,
         # It may come from the environment, so that a target without plugins must not mind.
-        plugins=plugins if TARGETS[target].kernels else None,
+        plugins=_plugins(plugins) if TARGETS[target].kernels else None,
         timing_cache=timing_cache,
     )
+
+
+def _plugins(given: str | None) -> str | None:
+    from deltaport.runtime.tensorrt_library import installed_plugins
+
+    if given is not None:
+        return given
+    installed = installed_plugins()
+    return None if installed is None else str(installed)
