@@ -56,7 +56,7 @@ class FakeEngine:
 
     def session(self, sequences: int = 1, *, context: int | None = None) -> FakeSession:
         self._clock.now += OPENING
-        session = FakeSession(self._clock, context, self.manifest.max_positions)
+        session = FakeSession(self._clock, context, self.manifest.longest_context)
         self.sessions.append(session)
         return session
 
