@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["include_folder", "missing", "tensorrt_root"]
+__all__ = ["HEADER", "REQUIRED", "find_headers", "include_folder", "missing", "tensorrt_root"]
 
 HEADER = "NvInferRuntime.h"
 REQUIRED = "DELTAPORT_REQUIRE_TENSORRT"
@@ -29,11 +29,16 @@ def missing(reason: str) -> NoReturn:
 
 def tensorrt_root() -> Path:
     """The folder that has the headers, or has them in its include folder."""
+    return find_headers() or missing(HOW_TO_GET_THEM)
+
+
+def find_headers() -> Path | None:
+    """The same, or None."""
     given = os.environ.get("TENSORRT_ROOT")
     if given:
         assert _folder(Path(given)), f"TENSORRT_ROOT is {given}, where there is no {HEADER}"
         return Path(given)
-    return _kernel_lens() or missing(HOW_TO_GET_THEM)
+    return _kernel_lens()
 
 
 def include_folder() -> Path:

@@ -47,7 +47,8 @@ def test_a_workspace_for_the_largest_call(example: Library) -> None:
     tensors = [("float32", (-1, 1)), ("float32", (-1, 1))]
     assert plugin.workspace(tensors, [(70, 1), (70, 1)]) == 280
     x, y = np.arange(5, dtype=np.float32)[:, None], np.full((5, 1), np.nan, np.float32)
-    assert plugin.enqueue([x], [y], np.zeros(70, np.float32)) == 0
+    workspace = np.zeros(70, np.float32)
+    assert plugin.enqueue(example.device, [x], [y], workspace) == 0
     assert (y == 3 * x + 0.25).all()
 
 

@@ -1,4 +1,5 @@
-// The little of CUDA's header that TensorRT's headers and the adapter mention, for hosts without CUDA.
+// The little of CUDA's header that TensorRT's headers, the adapter and the kernels mention, for hosts
+// without CUDA.
 #pragma once
 
 using cudaStream_t = struct CUstream_st*;
