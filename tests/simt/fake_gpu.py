@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from enum import IntEnum
 from pathlib import Path
 
 from tests.end_to_end.cpp_programs import succeed
@@ -31,14 +31,34 @@ def fake_driver(folder: Path) -> Path:
     return compile_for_host(folder / "fake_gpu.so", _FAKES / "fake_gpu.cc", options=("-O1",))
 
 
+class Turns(IntEnum):
+    """``FakeGpuTurns``."""
+
+    FORWARDS, BACKWARDS, APART = range(3)
+
+
 class FakeKernels(KernelLibrary):
     """Kernels whose blocks, threads and lanes take turns."""
 
+    def last_first(self) -> AbstractContextManager[None]:
+        return self._taking(Turns.BACKWARDS)
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Within, threads do not see what others write to shared memory in the same phase.
+
+        Two that write the same place are a ``CudaError``.
+        """
+        return self._taking(Turns.APART)
+
     @contextmanager
-    def last_first(self) -> Iterator[None]:
-        self.device.driver.library.fake_gpu_go_backwards(ctypes.c_bool(True))
-        yield
-        self.device.driver.library.fake_gpu_go_backwards(ctypes.c_bool(False))
+    def _taking(self, turns: Turns) -> Iterator[None]:
+        driver = self.device.driver.library
+        before = driver.fake_gpu_turns()
+        driver.fake_gpu_take(turns)
+        try:
+            yield
+        finally:
+            driver.fake_gpu_take(before)
 
 
 def fake_kernels(folder: Path) -> FakeKernels:

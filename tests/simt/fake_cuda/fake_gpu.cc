@@ -18,7 +18,7 @@ enum Attribute { kMajor = 75, kMinor = 76, kL2Bytes = 38 };
 
 std::map<uint64_t, size_t> allocations;  // address, bytes
 int devices = 1;
-bool backwards = false;
+FakeGpuTurns turns = FakeGpuTurns::kForwards;
 
 CUstream_st* const kStream = reinterpret_cast<CUstream_st*>(0x57);
 
@@ -48,10 +48,10 @@ bool fake_gpu_begins(cudaStream_t stream) {
   return true;
 }
 void fake_gpu_ends() { protect(PROT_NONE); }
-bool fake_gpu_is_backwards() { return backwards; }
+FakeGpuTurns fake_gpu_turns() { return turns; }
 
 // For tests.
-void fake_gpu_go_backwards(bool last_first) { backwards = last_first; }
+void fake_gpu_take(FakeGpuTurns how) { turns = how; }
 void fake_gpu_count(int count) { devices = count; }
 
 Result cuInit(unsigned) { return kSuccess; }
