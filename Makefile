@@ -104,7 +104,7 @@ trt-check-quick: ## the same for one GPU and a small mixture
 	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture
 
 gpu-check: $(READY) ## run all that wants a GPU, and write docs/gpu-results.md; 2 without one
-	$(BIN)/python -m tools.gpu_check
+	@$(BIN)/python -m tools.gpu_check
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

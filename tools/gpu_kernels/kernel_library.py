@@ -31,13 +31,15 @@ _NVCC = (
 def build_for_gpu(to: Path, capability: tuple[int, int]) -> Path:
     """Compile the library for GPUs of this compute capability, with nvcc.
 
-    Raises ``FileNotFoundError`` without nvcc, ``CalledProcessError`` with what it said.
+    Raises ``FileNotFoundError`` without nvcc, ``RuntimeError`` with what it says where it fails.
     """
     if shutil.which("nvcc") is None:
         raise FileNotFoundError("there is no nvcc, the compiler of CUDA 13")
     architecture = "-arch=sm_{}{}".format(*capability)
     command = (*_NVCC, architecture, *INCLUDES, *map(str, SOURCES), "-o", str(to))
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"nvcc {architecture} ended with {done.returncode}: {done.stderr}")
     return to
 
 
