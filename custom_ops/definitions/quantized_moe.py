@@ -23,11 +23,13 @@ __all__ = ["QUANTIZED_MOE", "QUANTIZED_SHARED_EXPERT_MOE"]
 DOC = f"""\
 y of SparseMoE with quantized experts, whose inner activations are rounded like tokens.
 {WEIGHT_DOC}Gate rows and up rows of an expert are padded to whole tiles each.
+The plugin for TensorRT takes codes as int8, the same bytes, and rounds no activations.
 B >= 1 and T >= 1.
 """
 SHARED_DOC = f"""\
 y of SharedExpertMoE with quantized experts, whose inner activations are rounded like tokens.
 {WEIGHT_DOC}Gate rows and up rows of an expert are padded to whole tiles each.
+The plugin for TensorRT takes codes as int8, the same bytes, and rounds no activations.
 B >= 1 and T >= 1.
 """
 

@@ -26,7 +26,10 @@ cudaError_t launch(const Args& args, const Blocks& blocks, cudaStream_t stream) 
     constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
     const auto kernel = run_block<Kernel, Args>;
     const cudaError_t asked = cudaFuncSetAttribute(kernel, kAttribute, kMemory);
-    if (asked != cudaSuccess) return asked;
+    if (asked != cudaSuccess) {
+      cudaGetLastError();  // or whoever launches next would find it, and take it for their own
+      return asked;
+    }
   }
   const dim3 grid(static_cast<unsigned>(blocks.x), static_cast<unsigned>(blocks.y),
                   static_cast<unsigned>(blocks.z));

@@ -3,7 +3,6 @@
 
 #include <NvInferRuntime.h>
 
-#include <deque>
 #include <vector>
 
 #include "tensorrt_adapter/creator.h"
@@ -17,14 +16,14 @@ DELTAPORT_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) {
 
 DELTAPORT_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
   using deltaport::tensorrt::Creator;
-  static std::deque<Creator> creators;  // which stay where they are made: plugins point into them
-  static const std::vector<nvinfer1::IPluginCreatorInterface*> pointers = [] {
-    std::vector<nvinfer1::IPluginCreatorInterface*> all;
+  // Never destroyed: plugins point into their creators, and some live until the process ends.
+  static const auto& creators = *[] {
+    auto* const all = new std::vector<nvinfer1::IPluginCreatorInterface*>;
     for (const auto& description : deltaport::tensorrt::describe_ops()) {
-      all.push_back(&creators.emplace_back(description));
+      all->push_back(new Creator(description));
     }
     return all;
   }();
-  count = static_cast<int32_t>(pointers.size());
-  return pointers.data();
+  count = static_cast<int32_t>(creators.size());
+  return creators.data();
 }

@@ -20,8 +20,10 @@ Result guard(const char* op, Result failed, const Body& body) noexcept {
     return body();
   } catch (const std::exception& error) {
     log_error(op, error.what());
-    return failed;
+  } catch (...) {
+    log_error(op, "something was thrown that says nothing of itself");
   }
+  return failed;
 }
 
 }  // namespace deltaport::tensorrt

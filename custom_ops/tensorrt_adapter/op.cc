@@ -10,8 +10,12 @@ const char* name_of(Type type) {
   switch (type) {
     case Type::kActivation:
       return "activation";
+    case Type::kBFloat16:
+      return "bfloat16";
     case Type::kInt64:
       return "int64";
+    case Type::kInt8:
+      return "int8";
     default:
       return "float32";
   }

@@ -41,5 +41,7 @@ OpDescription describe_gated_delta_rule();
 OpDescription describe_gated_delta_rule_norm();
 OpDescription describe_sparse_moe();
 OpDescription describe_shared_expert_moe();
+OpDescription describe_quantized_moe();
+OpDescription describe_quantized_shared_expert_moe();
 
 }  // namespace deltaport::tensorrt

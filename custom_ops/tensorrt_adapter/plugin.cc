@@ -113,17 +113,14 @@ int32_t Plugin::configurePlugin(const DynamicDesc* input_descs, int32_t inputs,
     checked_sizes(all_dims(input_descs, op_.signature.input_count, output_descs,
                            op_.description.outputs.size(),
                            [](const DynamicDesc& desc) { return desc.desc.dims; }));
+    // Here a failure can be told; of getWorkspaceSize, which comes next, 0 is an answer.
+    largest_workspace(input_descs);
   });
 }
 
 size_t Plugin::getWorkspaceSize(const DynamicDesc* input_descs, int32_t, const DynamicDesc*,
                                 int32_t) const noexcept {
-  if (op_.description.workspace == nullptr) return 0;
-  return guard(name(), size_t{0}, [&] {
-    const Sizes most = checked_sizes(all_dims(input_descs, op_.signature.input_count, input_descs,
-                                              0, [](const DynamicDesc& desc) { return desc.max; }));
-    return op_.description.workspace(most, attributes_);
-  });
+  return guard(name(), size_t{0}, [&] { return largest_workspace(input_descs); });
 }
 
 const char* Plugin::getMetadataString() noexcept { return op_.metadata.c_str(); }
@@ -148,6 +145,7 @@ int32_t Plugin::enqueue(const Desc* input_descs, const Desc* output_descs,
     const Sizes sizes = checked_sizes(all_dims(
         input_descs, op_.signature.input_count, output_descs, op_.description.outputs.size(),
         [](const Desc& desc) { return desc.dims; }));
+    if (workspace == nullptr) check_needs_none(sizes);
     const ElementType activations =
         activation_type(op_.signature, [&](size_t i) { return input_descs[i].type; });
     const cudaError_t result = op_.description.launch({op_.signature, attributes_, sizes,
@@ -176,6 +174,25 @@ Sizes Plugin::checked_sizes(const std::vector<Dims>& dims) const {
   Sizes sizes(op_.signature, dims);
   op_.description.check(sizes, attributes_);
   return sizes;
+}
+
+size_t Plugin::workspace_of(const Sizes& most) const {
+  return op_.description.workspace == nullptr ? 0 : op_.description.workspace(most, attributes_);
+}
+
+// That of the largest call there will be. Of an op without one the inputs' largest dimensions need
+// not fit each other.
+size_t Plugin::largest_workspace(const DynamicDesc* input_descs) const {
+  if (op_.description.workspace == nullptr) return 0;
+  return workspace_of(checked_sizes(all_dims(input_descs, op_.signature.input_count, input_descs, 0,
+                                             [](const DynamicDesc& desc) { return desc.max; })));
+}
+
+void Plugin::check_needs_none(const Sizes& sizes) const {
+  const size_t bytes = workspace_of(sizes);
+  if (bytes == 0) return;
+  throw std::invalid_argument("there is no workspace, but the call needs one of " +
+                              std::to_string(bytes) + " bytes");
 }
 
 }  // namespace deltaport::tensorrt

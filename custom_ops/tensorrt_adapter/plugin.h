@@ -60,6 +60,9 @@ class Plugin final : public nvinfer1::IPluginV3,
   const char* name() const { return op_.description.name; }
   void check_counts(int32_t inputs, int32_t outputs) const;
   Sizes checked_sizes(const std::vector<nvinfer1::Dims>& dims) const;
+  size_t workspace_of(const Sizes& most) const;
+  size_t largest_workspace(const DynamicDesc* input_descs) const;
+  void check_needs_none(const Sizes& sizes) const;
   template <class Body>
   int32_t status(const Body& body) const noexcept;
 

@@ -9,7 +9,12 @@
 namespace deltaport::tensorrt {
 
 // What a tensor holds. All activations of a call have one type: float32, bfloat16 or float16.
-enum class Type { kActivation, kFloat32, kInt64 };
+//
+// Quantized weights lie in memory as custom_ops/definitions/quantized_weights.py says. Their codes,
+// uint8 there, are kInt8: of uint8 constants TensorRT's parser makes int32, of four times the
+// bytes, and int8 it leaves alone, so a lowered graph has the same bytes as int8. Their scales are
+// kBFloat16 beside activations of any type, which strongly typed networks allow.
+enum class Type { kActivation, kFloat32, kBFloat16, kInt64, kInt8 };
 
 struct Port {
   const char* name;

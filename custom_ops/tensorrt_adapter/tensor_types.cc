@@ -18,6 +18,10 @@ const char* name_of(DataType type) {
       return "float16";
     case DataType::kBF16:
       return "bfloat16";
+    case DataType::kINT8:
+      return "int8";
+    case DataType::kUINT8:
+      return "uint8";
     case DataType::kINT32:
       return "int32";
     case DataType::kINT64:
@@ -53,8 +57,12 @@ std::optional<DataType> type_of_port(const Signature& signature, size_t port,
   switch (signature.ports[port].type) {
     case Type::kFloat32:
       return DataType::kFLOAT;
+    case Type::kBFloat16:
+      return DataType::kBF16;
     case Type::kInt64:
       return DataType::kINT64;
+    case Type::kInt8:
+      return DataType::kINT8;
     default:
       const size_t first = first_activation(signature);
       return port == first ? std::nullopt : std::optional(type_of(first));

@@ -9,6 +9,9 @@ from deltaport.errors import InputError
 
 __all__ = ["DEFAULT_CONTEXT", "PlanOptions"]
 
+_FIRST_OF_PLUGINS = 80
+"""The compute capability that our kernels begin with: older tensor cores know no TF32."""
+
 DEFAULT_CONTEXT = 8192
 """Tokens a sequence may have, where nobody says and the model was trained for as many."""
 
@@ -21,7 +24,9 @@ class PlanOptions:
     step. ``context``: tokens of a sequence in all, which its caches have room for in any case; None
     for what the model was trained for, and :data:`DEFAULT_CONTEXT` at most. ``gpu``: a compute
     capability such as ``sm89``; None for the GPU of this machine. ``plugins``: the file of our
-    plugins, ``libdeltaport_tensorrt.so``, for graphs that call them.
+    plugins, ``libdeltaport_tensorrt.so``, for graphs that call them; with it ``gpu`` is one that
+    they run on. ``timing_cache``: a file of times that TensorRT measured before, which is made
+    where it is not there.
     """
 
     slots: int = 8
@@ -29,6 +34,7 @@ class PlanOptions:
     context: int | None = None
     gpu: str | None = None
     plugins: str | None = None
+    timing_cache: str | None = None
 
     def __post_init__(self) -> None:
         for option, value in (
@@ -41,6 +47,11 @@ class PlanOptions:
         if self.gpu is not None and not re.fullmatch(r"sm\d{2,3}", self.gpu):
             raise InputError(
                 f"--gpu is {self.gpu!r:.40}, expected a compute capability such as sm89"
+            )
+        if self.plugins and self.gpu and int(self.gpu.removeprefix("sm")) < _FIRST_OF_PLUGINS:
+            raise InputError(
+                f"--gpu {self.gpu}: our plugins run on sm{_FIRST_OF_PLUGINS} and newer; choose "
+                "--target tensorrt-plain, which calls none"
             )
 
     def capacity(self, max_positions: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
@@ -20,6 +22,7 @@ from deltaport.graph_passes.rewriting import (
 __all__ = ["DtypeBorders", "is_float"]
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_Fixed = Mapping[int, ir.DataType]
 
 
 def is_float(value: ir.Value) -> bool:
@@ -35,19 +38,19 @@ class DtypeBorders:
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def compute_in(
-        self, node: ir.Node, dtype: ir.DataType, wide: tuple[set[int], set[int]] = (set(), set())
+        self, node: ir.Node, dtype: ir.DataType, fixed: tuple[_Fixed, _Fixed] = ({}, {})
     ) -> None:
         """Let ``node`` take and give ``dtype`` wherever it takes and gives floats.
 
-        The inputs and outputs at the positions ``wide`` are float32 all the same.
+        The inputs and outputs at the positions ``fixed`` are of the dtypes there all the same.
         """
         for position, value in enumerate(node.inputs):
-            wanted = ir.DataType.FLOAT if position in wide[0] else dtype
+            wanted = fixed[0].get(position, dtype)
             if value is not None and is_float(value) and value.dtype != wanted:
                 node.replace_input_with(position, self._in_dtype(value, wanted, node))
         for position, output in enumerate(node.outputs):
             if is_float(output):
-                output.type = ir.TensorType(ir.DataType.FLOAT if position in wide[1] else dtype)
+                output.type = ir.TensorType(fixed[1].get(position, dtype))
 
     def give(self, index: int, dtype: ir.DataType) -> None:
         """Let output ``index`` of the graph be ``dtype``, under the name it has."""

@@ -44,7 +44,7 @@ class LowerPrecision(GraphPass):
     ``dtype`` is ``float32``, ``float16``, ``bfloat16`` or ``auto``: that in which most elements of
     matrices are stored. Nothing is to do for float32. Wants ``lower-to-contrib`` before it, as our
     own ops are float32 by definition; with ``own-ops`` they may be there, and take and give
-    ``dtype`` at all but the ports that their definition keeps float32.
+    ``dtype`` at all but the ports that their definition keeps float32, or has bfloat16 in any case.
     """
 
     name = "lower-precision"
@@ -86,7 +86,7 @@ class LowerPrecision(GraphPass):
                 _drop_cast(graph, node)
             else:
                 is_half = node not in wide and _is_given_half(node, half)
-                borders.compute_in(node, half if is_half else ir.DataType.FLOAT, _wide_ports(node))
+                borders.compute_in(node, half if is_half else ir.DataType.FLOAT, _fixed_ports(node))
         for index, wanted in enumerate(given):
             if wanted is not None and is_float(graph.outputs[index]):
                 borders.give(index, wanted)
@@ -154,16 +154,18 @@ def _is_given_half(node: ir.Node, half: ir.DataType) -> bool:
     )
 
 
-def _wide_ports(node: ir.Node) -> tuple[set[int], set[int]]:
-    """The inputs and outputs that stay float32 in any case."""
+def _fixed_ports(node: ir.Node) -> tuple[dict[int, ir.DataType], dict[int, ir.DataType]]:
+    """The inputs and outputs that are of one dtype in any case, and which."""
     if node.domain != DOMAIN:
-        return set(), set()
+        return {}, {}
     definition = DEFINITIONS[node.op_type]
 
-    def wide(ports: tuple[Port, ...]) -> set[int]:
-        return {i for i, port in enumerate(ports) if port.name in definition.float32}
+    def fixed(ports: tuple[Port, ...]) -> dict[int, ir.DataType]:
+        wide = {i: ir.DataType.FLOAT for i, p in enumerate(ports) if p.name in definition.float32}
+        scales = {i: ir.DataType.BFLOAT16 for i, p in enumerate(ports) if p.dtype == "bfloat16"}
+        return wide | scales
 
-    return wide(definition.inputs), wide(definition.outputs)
+    return fixed(definition.inputs), fixed(definition.outputs)
 
 
 def _is_between_floats(node: ir.Node) -> bool:

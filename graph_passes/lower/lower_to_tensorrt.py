@@ -8,9 +8,11 @@ import onnx_ir as ir
 
 from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, DOMAIN_VERSION
 from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.lower_calls import lower_calls, require_body_opset
 from deltaport.graph_passes.lower.expand.value_types import TENSORRT
 from deltaport.graph_passes.lower.tensorrt import EXPANSIONS
+from deltaport.graph_passes.recipes.int8_recipe import AsInt8
 
 __all__ = ["PLUGINS", "LowerToTensorrt"]
 
@@ -21,6 +23,8 @@ PLUGINS = (
     "GatedDeltaRuleNorm",
     "SparseMoE",
     "SharedExpertMoE",
+    "QuantizedMoE",
+    "QuantizedSharedExpertMoE",
 )
 """The ops that custom_ops/tensorrt_adapter has plugins for."""
 
@@ -38,7 +42,8 @@ class LowerToTensorrt(GraphPass):
     7. ``AddRMSNorm``, ``SwiGLU``, ``Linear``   become   standard ops
 
     With ``plugins`` all but attention and the last three stay calls of our ops, which then are
-    plugins.
+    plugins, and so do ``QuantizedMoE`` and ``QuantizedSharedExpertMoE``, which have no expansion.
+    Their codes are taken for int8, the same bytes: TensorRT's parser widens uint8.
 
     What results ignores ``lengths``: a step of more than one token must be one row of
     ``lengths == T``, and every row must have a token. Rows of the state layout become ``in_place``
@@ -65,7 +70,23 @@ class LowerToTensorrt(GraphPass):
 
 
 def _make_plugin(node: ir.Node) -> bool:
-    """Give a call what TensorRT's parsers look plugins up by, and all attributes: no defaults."""
+    """Make a call what TensorRT's parsers find a plugin for; whether it was none yet."""
+    named, signed = _name_plugin(node), _sign_codes(Call(node))
+    return named or signed
+
+
+def _sign_codes(call: Call) -> bool:
+    modified = False
+    for position, port in enumerate(call.definition.inputs):
+        if call[port.name].dtype == ir.DataType.UINT8:
+            codes = call.laid_out(port.name, AsInt8(call.recipe(port.name)), "int8")
+            call.node.replace_input_with(position, codes)
+            modified = True
+    return modified
+
+
+def _name_plugin(node: ir.Node) -> bool:
+    """Give a call what parsers look plugins up by, and all attributes: no defaults."""
     wanted = {
         **{name: each.default for name, each in DEFINITIONS[node.op_type].attributes.items()},
         "plugin_namespace": DOMAIN,

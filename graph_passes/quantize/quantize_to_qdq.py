@@ -10,6 +10,7 @@ import onnx_ir as ir
 from deltaport.custom_ops.definitions import DOMAIN
 from deltaport.errors import PassError
 from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.quantize.quantize_experts import quantize_experts
 from deltaport.graph_passes.quantize.weight_tags import format_of, set_format
 from deltaport.graph_passes.recipes.cast_recipe import Cast
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
@@ -39,6 +40,9 @@ class QuantizeToQdq(GraphPass):
     2. ``SparseMoE`` and ``SharedExpertMoE``: the same for their experts
     3. ``Gather(w, ids)``    stays as it is, and its table in floating point
 
+    With ``plugins`` mixtures become ``QuantizedMoE`` and ``QuantizedSharedExpertMoE`` in place of
+    2., as ``quantize-weights`` makes them, for a backend that has plugins for these.
+
     Codes are int4 or int8 [..,rows,inputs], and a block of inputs has one scale. They are those of
     ``quantize-weights``, row by row; activations are not rounded. Inputs that fill no last block
     are padded, and ``Slice`` takes the padding away. A table is read a row at a time, but
@@ -49,9 +53,13 @@ class QuantizeToQdq(GraphPass):
 
     name = "quantize-to-qdq"
 
+    plugins: bool = False
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Quantize in one sweep."""
         graph, modified = model.graph, False
+        for node in list(graph) if self.plugins else ():
+            modified |= quantize_experts(graph, node)
         dequantized: dict[ir.Value, ir.Value] = {}
         for node in list(graph):
             for position, value in enumerate(node.inputs):
@@ -79,10 +87,12 @@ class QuantizeToQdq(GraphPass):
         self, node: ir.Node, position: int, weight: ir.Value, format_: WeightFormat
     ) -> None:
         where = f"{self.name}: {weight.name} is to be {format_}"
-        if node.domain != DOMAIN or position not in _WEIGHTS.get(node.op_type, ()):
+        takes = {"Linear": _WEIGHTS["Linear"]} if self.plugins else _WEIGHTS
+        if node.domain != DOMAIN or position not in takes.get(node.op_type, ()):
+            both = ", or of a mixture give experts and shared_expert a format both"
             raise PassError(
                 f"{where}, and {node.op_type} reads it, which has no form with such weights; "
-                "leave its role out of the recipe"
+                f"leave its role out of the recipe{both if self.plugins else ''}"
             )
         if format_.asymmetric:
             raise PassError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deltaport.graph_passes.recipes.arithmetic_recipes import Scale, Shift
 from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.int8_recipe import AsInt8
 from deltaport.graph_passes.recipes.interleave_recipe import Interleave
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice, Squeeze, Stack, Transpose
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
@@ -16,6 +17,7 @@ __all__ = ["RECIPE_KINDS"]
 RECIPE_KINDS: dict[str, type[Recipe]] = {
     kind.kind: kind
     for kind in (
+        AsInt8,
         Cast,
         Codes,
         Concat,

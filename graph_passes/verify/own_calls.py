@@ -23,6 +23,8 @@ A ``float`` is of the dtype the graph's activations have, where its op does not 
 """
 _OF_PLUGINS = ("plugin_namespace", "plugin_version")
 """Attributes that a call may have besides: TensorRT looks its plugin up by them."""
+_PLUGIN_DTYPES = _DTYPES | {"uint8": (ir.DataType.INT8,)}
+"""What a port's dtype allows in such a call."""
 _ATTRIBUTES = {"float": ir.AttributeType.FLOAT, "int": ir.AttributeType.INT}
 
 
@@ -40,9 +42,10 @@ def check_own_call(node: ir.Node, types: TypeTable, activation: ir.DataType) -> 
         if len(values) != len(ports):
             raise fault(f"has {len(values)} {what}, expected {len(ports)}", node)
     _check_attributes(node, definition)
+    dtypes = _PLUGIN_DTYPES if _OF_PLUGINS[0] in node.attributes else _DTYPES
 
     def checked(port: Port, value: ir.Value, what: str) -> PortShape:
-        allowed = _DTYPES.get(port.dtype) or (
+        allowed = dtypes.get(port.dtype) or (
             ir.DataType.FLOAT if port.name in definition.float32 else activation,
         )
         return _checked(port, value, what, allowed, types, node)

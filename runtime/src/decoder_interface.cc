@@ -5,6 +5,7 @@
 
 #include "decoder.h"
 #include "errors.h"
+#include "onnx_runtime.h"
 #include "step_ports.h"
 
 namespace deltaport {
@@ -18,7 +19,8 @@ struct Promise {
   std::vector<int64_t> shape;
 };
 
-std::map<std::string, Promise> promised(const Manifest& manifest) {
+std::map<std::string, Promise> promised(const Manifest& manifest,
+                                        std::optional<int64_t> capacity) {
   std::map<std::string, Promise> expected = {
       {kStepInputs[kInputIds], {ort::kInt64, {kAny, kAny}}},
       {kStepInputs[kPositions], {ort::kInt64, {3, kAny, kAny}}},
@@ -29,7 +31,10 @@ std::map<std::string, Promise> promised(const Manifest& manifest) {
   };
   for (const StateTensor& tensor : manifest.state) {
     Promise promise{onnx_type(tensor.dtype), {}};
-    for (const int64_t size : tensor.shape) promise.shape.push_back(size < 0 ? kAny : size);
+    for (const int64_t size : tensor.shape) {
+      promise.shape.push_back(size == kCapacity ? capacity.value_or(kAny)
+                                                : size == kSlots ? kAny : size);
+    }
     expected[tensor.input] = expected[tensor.output] = promise;
   }
   return expected;
@@ -52,7 +57,8 @@ void check_interface(const Decoder& decoder, const std::filesystem::path& path,
   for (const Port& port : decoder.inputs()) found[port.name] = port;
   for (const Port& port : decoder.outputs()) found[port.name] = port;
   for (const std::string& tap : taps) found.erase(tap);
-  const std::map<std::string, Promise> expected = promised(manifest);
+  const std::map<std::string, Promise> expected =
+      promised(manifest, decoder.traits().capacity);
   std::set<std::string> names;
   for (const auto& [name, port] : found) names.insert(name);
   for (const auto& [name, promise] : expected) names.insert(name);

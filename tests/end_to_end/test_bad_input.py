@@ -168,6 +168,12 @@ def test_paths_of_something_else(checkpoint: Path, altered: Path, tmp_path: Path
         assert f"folder, {part.parent}" in refuse_export(part, output)
 
 
+def test_a_gpu_that_our_plugins_do_not_run_on(checkpoint: Path, tmp_path: Path) -> None:
+    options = ("--target", "tensorrt", "--gpu", "sm75", "--plugins", "any.so")
+    line = refuse_export(checkpoint, tmp_path / "engine", *options)
+    assert "--gpu sm75: our plugins run on sm80 and newer; choose --target tensorrt-plain" in line
+
+
 def test_an_unknown_target(checkpoint: Path, tmp_path: Path) -> None:
     line = refuse_export(checkpoint, tmp_path / "engine", "--target", "abacus")
     assert "'abacus' is not" in line

@@ -2,64 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from pathlib import Path
 
 import onnx
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from deltaport.exporter.export import export_checkpoint
 from deltaport.exporter.export_plan import checked
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
-from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.numerics import Quantity, relative_error, tolerance
 from deltaport.package import open_package
 from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.verify.open_oracle import open_oracle
-from deltaport.weight_format import WeightFormat
 from tests.checkpoints import save_checkpoint
+from tests.dequantized_checkpoint import dequantized
 from tests.end_to_end.command import error_line, in_process
 from tests.oracles import Array
-from tests.oracles.quantized_weights import unpacked
 from tests.without_tensorrt import open_without_tensorrt
 
 TARGET = "tensorrt-plain"
 PROMPT = [3, 1, 4, 1, 5, 92, 65, 35, 89, 79, 32, 38, 46, 264, 33, 83, 27, 95, 0, 288]
-TABLE, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-
-
-def as_stored(weight: torch.Tensor, stored: WeightFormat) -> torch.Tensor:
-    """A weight as quantizing leaves it, unpacked by the oracle."""
-    rows, inputs = weight.shape[-2:]
-    matrices = weight.float().reshape(-1, rows, inputs).numpy()
-    parts = [unpacked(*quantize_rows(matrix, stored))[:rows, :inputs] for matrix in matrices]
-    return torch.stack([torch.tensor(part) for part in parts]).float().reshape(weight.shape)
-
-
-def dequantized(checkpoint: Path, folder: Path, recipe: str) -> Path:
-    """The checkpoint with the weights that quantizing leaves, and a head of its own."""
-    chosen = quantization_recipe(recipe)
-    shutil.copytree(checkpoint, folder)
-    tensors = load_file(checkpoint / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    if config["tie_word_embeddings"]:
-        assert HEAD not in tensors
-        config["tie_word_embeddings"] = False
-        (folder / "config.json").write_text(json.dumps(config))
-        tensors[HEAD] = tensors[TABLE].clone()
-    changed = 0
-    for name, weight in tensors.items():
-        stored = chosen.format_of(name) if name != TABLE else None
-        if stored is not None:
-            tensors[name] = as_stored(weight, stored)
-            changed += 1
-    assert changed > len(tensors) // 3
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 def logits_of(checkpoint: Path, engine: Path, recipe: str | None) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,13 +10,19 @@ import pytest
 from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN
 from deltaport.errors import PassError
 from deltaport.graph_passes.clean.eliminate_dead_code import EliminateDeadCode
-from deltaport.graph_passes.decoder_layout import layout_of
+from deltaport.graph_passes.decoder_layout import layout_of, set_layout
 from deltaport.graph_passes.graph_pass import PreconditionError
 from deltaport.graph_passes.lower.lower_precision import LowerPrecision
 from deltaport.graph_passes.lower.lower_to_tensorrt import PLUGINS, LowerToTensorrt
 from deltaport.graph_passes.lower.tensorrt import EXPANSIONS
 from deltaport.graph_passes.pipeline import Pipeline
+from deltaport.graph_passes.quantize.quantize_to_qdq import QuantizeToQdq
+from deltaport.graph_passes.quantize.weight_tags import set_format
+from deltaport.graph_passes.recipes.recipe import Source
+from deltaport.graph_passes.rewriting import recipe_of
 from deltaport.graph_passes.verify.verify_graph import VerifyGraph
+from deltaport.state_layout import StateLayout, StateTensor
+from deltaport.weight_format import WeightFormat
 from tests.passes.graph_text import parse_graph
 from tests.passes.small_decoder import small_decoder, weights_of
 from tests.passes.test_lower_to_contrib import CONV_STATE, CONVOLUTION, parse, weight
@@ -38,7 +45,7 @@ def values(model: ir.Model) -> dict[str, ir.Value]:
 def test_every_op_has_an_expansion() -> None:
     quantized = {name for name in DEFINITIONS if name.startswith("Quantized")}
     assert set(EXPANSIONS) == set(DEFINITIONS) - quantized
-    assert set(PLUGINS) < set(EXPANSIONS)
+    assert set(PLUGINS) - set(EXPANSIONS) == {name for name in quantized if "MoE" in name}
 
 
 def test_the_rule_is_float32_and_all_around_it_is_not() -> None:
@@ -112,6 +119,76 @@ def test_names_inside_subgraphs_are_those_of_one_graph() -> None:
     ]
     assert inner
     assert len({*inner, *values(model)}) == len(inner) + len(values(model))
+
+
+MIXTURE = """g (int64[B,T] ids, bfloat16[50,40] t, float[B,T,4] logits, bfloat16[4,44,40] w,
+    bfloat16[4,40,22] down, bfloat16[1,40] sg, bfloat16[66,40] sgu, bfloat16[40,33] sd, int64[B] n,
+    float[slots,3,6] c0) => (float[B,T,40] y, float[slots,3,6] c1)
+    <bfloat16[B,T,40] rows, float[B,T,40] x> {
+    c1 = Identity(c0)
+    rows = Gather(t, ids)
+    x = Cast<to = 1>(rows)
+    y = ai.deltaport.SharedExpertMoE<top_k = 2>(x, logits, w, down, sg, sgu, sd, n)
+}"""
+SHAPES = {"t": (50, 40), "w": (4, 44, 40), "down": (4, 40, 22), "sg": (1, 40)}
+SHAPES |= {"sgu": (66, 40), "sd": (40, 33)}
+WINDOW = StateTensor(0, "conv", "c0", "c1", ("slots", 3, 6), "float32", "swap", True)
+
+
+def quantized_mixture(dtype: str) -> ir.Model:
+    stored = np.dtype(ml_dtypes.bfloat16)
+    weights = {name: Source(name, dims, stored) for name, dims in SHAPES.items()}
+    model = parse_graph(MIXTURE, weights)
+    set_layout(model, StateLayout((WINDOW,)))
+    for name in ("w", "down", "sgu", "sd"):
+        set_format(model.graph.initializers[name], WeightFormat(4, 64, name == "sd"))
+    assert QuantizeToQdq(plugins=True)(model).modified
+    Pipeline((LowerPrecision(dtype, own_ops=True), VerifyGraph()))(model)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_plugins_take_codes_as_int8_and_scales_as_they_are(dtype: str) -> None:
+    model = quantized_mixture(dtype)
+    assert LowerToTensorrt(plugins=True)(model).modified
+    Pipeline((EliminateDeadCode(), VerifyGraph()))(model)
+    assert not LowerToTensorrt(plugins=True)(model).modified
+    (call,) = (node for node in model.graph if node.domain == DOMAIN)
+    assert call.op_type == "QuantizedSharedExpertMoE"
+    half, bfloat16 = ir.DataType[dtype.upper()], ir.DataType.BFLOAT16
+    ports = {"uint8": ir.DataType.INT8, "bfloat16": bfloat16, "int64": ir.DataType.INT64}
+    for port, value in zip(DEFINITIONS[call.op_type].inputs, call.inputs, strict=True):
+        assert value is not None
+        assert value.dtype == ports.get(port.dtype, half), port.name
+        recipe = recipe_of(value)
+        if port.dtype in ("uint8", "bfloat16"):
+            assert recipe is not None
+            kinds = [part.kind for part in recipe.walk() if not isinstance(part, Source)]
+            assert kinds[0] == "asint8" or port.dtype == "bfloat16"
+            assert "cast" not in kinds
+    assert [value.dtype for value in call.outputs] == [half]
+
+
+def test_codes_are_int8_in_calls_of_plugins_and_there_alone() -> None:
+    model = quantized_mixture("bfloat16")
+    call = next(node for node in model.graph if node.domain == DOMAIN)
+    call.attributes["plugin_namespace"] = ir.AttrString("plugin_namespace", DOMAIN)
+    with pytest.raises(PassError, match=r"gate_up \(w.codes\): dtype UINT8, expected INT8"):
+        VerifyGraph()(model)
+    LowerToTensorrt(plugins=True)(model)
+    for name in ("plugin_namespace", "plugin_version"):
+        del call.attributes[name]
+    with pytest.raises(PassError, match=r"gate_up \(w.codes\): dtype INT8, expected UINT8"):
+        VerifyGraph()(model)
+
+
+def test_codes_that_are_no_weight_are_refused() -> None:
+    text = """g (float[B,T,16] x, float[B,T,2] logits, uint8[2,2,1,4,64] w, bfloat16[2,2,1,1,16] ws,
+        uint8[2,1,1,4,64] d, bfloat16[2,1,1,1,16] ds, int64[B] n) => (float[B,T,16] y) {
+        y = ai.deltaport.QuantizedMoE<top_k = 1, inner = 16>(x, logits, w, ws, d, ds, n)
+    }"""
+    with pytest.raises(PassError, match="gate_up is w, expected a weight"):
+        LowerToTensorrt(plugins=True)(parse_graph(text, {}))
 
 
 def test_another_opset_is_refused() -> None:

@@ -169,6 +169,39 @@ MIXTURE = """g (float[B,T,40] x, float[B,T,4] logits, float[4,44,40] w, float[4,
 SHAPES = {"w": (4, 44, 40), "down": (4, 40, 22), "sg": (1, 40), "sgu": (66, 40), "sd": (40, 33)}
 
 
+def test_mixtures_of_a_backend_with_plugins_keep_codes_in_tiles() -> None:
+    """All other products are dequantized."""
+    text = MIXTURE.replace("int64[B] n", "float[20,40] o, int64[B] n").replace("y = ai", "z = ai")
+    text = text.replace(",40] y) {", ",20] y) <float[B,T,40] z> {")
+    text = text.replace("\n}", "\n    y = ai.deltaport.Linear(z, o)\n}")
+    weights: dict[str, Recipe] = {name: weight(name, *shape) for name, shape in SHAPES.items()}
+    model = parse_graph(text, weights | {"o": weight("o", 20, 40)})
+    set_layout(model, StateLayout(()))
+    for name in ("w", "down", "sgu", "sd"):
+        set_format(model.graph.initializers[name], WeightFormat(4, 32, name == "w"))
+    set_format(model.graph.initializers["o"], WeightFormat(8))
+    assert QuantizeToQdq(plugins=True)(model).modified
+    assert not QuantizeToQdq(plugins=True)(model).modified
+    check_formats(model.graph)
+    VerifyGraph()(model)
+    assert [node.op_type for node in model.graph] == [
+        "QuantizedSharedExpertMoE", "DequantizeLinear", "Slice", "Linear"
+    ]  # fmt: skip
+    kinds = {str(name): value.dtype for name, value in model.graph.initializers.items()}
+    assert (kinds["w.codes"], kinds["o.codes"]) == (ir.DataType.UINT8, ir.DataType.INT8)
+
+
+def test_a_mixture_of_which_only_some_experts_have_a_format_is_refused() -> None:
+    weights: dict[str, Recipe] = {name: weight(name, *shape) for name, shape in SHAPES.items()}
+    model = parse_graph(MIXTURE, weights)
+    for name in ("w", "down"):
+        set_format(model.graph.initializers[name], WeightFormat(4))
+    with pytest.raises(
+        PassError, match=r"w is to be int4 .*, and SharedExpertMoE reads it, .* both$"
+    ):
+        QuantizeToQdq(plugins=True)(model)
+
+
 def replaced(array: NDArray[Any], format_: WeightFormat | None) -> NDArray[Any]:
     """A weight as kernels unpack it."""
     if format_ is None:

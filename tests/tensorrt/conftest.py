@@ -10,6 +10,8 @@ from tests.end_to_end.cpp_programs import ROOT
 from tests.gpu import PLACES, Place, require_gpu
 from tests.simt.fake_gpu import compile_for_host, fake_driver
 from tests.tensorrt.cuda_library import build_cuda_library
+from tests.tensorrt.fake_plans import FakeTensorRt
+from tests.tensorrt.fakes.stubs import stubs
 from tests.tensorrt.headers import include_folder
 from tests.tensorrt.mock_host import Library, MockHost
 from tools.gpu_kernels.driver import Device, Driver
@@ -19,8 +21,9 @@ ADAPTER = ROOT / "custom_ops" / "tensorrt_adapter"
 
 
 def compile_library(to: Path, *sources: Path, options: tuple[str, ...] = ()) -> Path:
+    includes = (f"-I{ROOT / 'runtime' / 'src'}", f"-I{HERE / 'fakes'}")
     headers = ("-isystem", str(include_folder()))
-    return compile_for_host(to, *sources, options=("-O1", *headers, *options))
+    return compile_for_host(to, *sources, options=("-O1", *includes, *headers, *options))
 
 
 def compile_adapter(to: Path, *sources: Path, libraries: tuple[str, ...] = ()) -> Path:
@@ -29,6 +32,20 @@ def compile_adapter(to: Path, *sources: Path, libraries: tuple[str, ...] = ()) -
     isa = ("-DDELTAPORT_ISA=cuda", "-DDELTAPORT_SIMT=")
     options = ("-fvisibility=hidden", exported, *isa, *libraries)
     return compile_library(to, *sources, options=options)
+
+
+@pytest.fixture(scope="session")
+def fake_tensorrt(tmp_path_factory: pytest.TempPathFactory) -> FakeTensorRt:
+    """TensorRT and CUDA as fakes, and our library built upon them."""
+    folder, fakes = tmp_path_factory.mktemp("fake_tensorrt"), HERE / "fakes"
+    (folder / "stubs.h").write_text(stubs(include_folder()))
+    cuda = compile_library(folder / "libfake_cuda.so", fakes / "cuda.cc")
+    upon = ("-isystem", str(folder), str(cuda))
+    tensorrt = compile_library(folder / "libnvinfer.so.11", fakes / "tensorrt.cc", options=upon)
+    sources = (*(ROOT / "runtime" / "tensorrt").glob("*.cc"), fakes / "no_plugins.cc")
+    ours = folder / "libdeltaport_tensorrt.so"
+    compile_adapter(ours, *sources, libraries=(str(cuda),))
+    return FakeTensorRt(tensorrt, ours, cuda)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +72,8 @@ def adapter(
 @pytest.fixture(scope="session")
 def example(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """A library of the op in example_op.cc alone."""
-    own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc", "sparse_moe.cc"}
+    own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc"}
+    own |= {"mixture.cc", "sparse_moe.cc", "quantized_moe.cc"}
     shared = [source for source in ADAPTER.glob("*.cc") if source.name not in own]
     folder = tmp_path_factory.mktemp("example")
     driver = str(fake_driver(folder))

@@ -3,6 +3,7 @@
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <string>
@@ -25,6 +26,13 @@ struct Finder final : ILoggerFinder {
 } finder;
 
 int32_t version = NV_TENSORRT_VERSION;
+
+// A plugin that lives on while a process ends, as those of an engine that nobody closed: this was
+// there before the library of the plugin, so that it goes after it.
+struct Kept {
+  ~Kept();
+  IPluginV3* plugin = nullptr;
+} kept;
 
 // A dimension that has a value, which only those that are constant tell: others say INT64_MIN.
 class Dimension final : public IDimensionExpr, apiv::VDimensionExpr {
@@ -85,6 +93,10 @@ IPluginV3OneRuntime& runtime_of(IPluginV3* plugin) {
   return capability<IPluginV3OneRuntime>(plugin, PluginCapabilityType::kRUNTIME);
 }
 
+Kept::~Kept() {
+  if (plugin != nullptr) std::puts(build_of(plugin).getMetadataString());
+}
+
 }  // namespace
 
 extern "C" {
@@ -142,6 +154,7 @@ IPluginV3* create(Creator* creator, const PluginFieldCollection* fields, int32_t
 }
 
 void destroy(IPluginV3* plugin) { delete plugin; }
+void keep(IPluginV3* plugin) { kept.plugin = plugin->clone(); }
 IPluginV3* clone(IPluginV3* plugin) { return plugin->clone(); }
 IPluginV3* attach(IPluginV3* plugin) { return runtime_of(plugin).attachToContext(nullptr); }
 const char* plugin_name(IPluginV3* plugin) { return core_of(plugin).getPluginName(); }

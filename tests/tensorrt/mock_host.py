@@ -28,9 +28,11 @@ from tests.tensorrt.abi import (
 from tools.gpu_kernels.driver import Device
 from tools.gpu_kernels.lent_memory import lend
 
-__all__ = ["BUILD", "RUNTIME", "Library", "MockHost", "Plugin"]
+__all__ = ["BUILD", "REQUIRED", "RUNTIME", "Library", "MockHost", "Plugin"]
 
 BUILD, RUNTIME = 0, 1
+REQUIRED = {"top_k": 2, "inner": 40, "shared_inner": 70}
+"""What the tests' plugins have of attributes that an op requires. Widths fill no last tile."""
 
 
 def text(value: bytes) -> str:
@@ -49,7 +51,7 @@ class MockHost:
     NUMBERS = ("size_of_field", "size_of_desc", "size_of_dynamic_desc", "workspace")
 
     def __init__(self, path: Path) -> None:
-        self.c = ctypes.CDLL(str(path))
+        self.path, self.c = path, ctypes.CDLL(str(path))
         results: dict[Any, tuple[str, ...]] = {
             ctypes.c_char_p: self.TEXTS,
             ctypes.c_void_p: self.POINTERS,
@@ -120,11 +122,11 @@ class Library:
         return next(creator for creator in self.creators if creator.name == name)
 
     def plugin(self, op: str, **fields: Array) -> Plugin:
-        """What an op requires and ``fields`` leave out is 2."""
+        """What an op requires and ``fields`` leave out is in ``REQUIRED``."""
         required = {
-            name: np.array([2], dtype)
+            name: np.array([REQUIRED[name]], dtype)
             for name, (dtype, fallback) in self[op].fields().items()
-            if fallback is None
+            if fallback is None and name not in fields
         }
         plugin = self[op].create(required | fields)
         assert plugin is not None, self.host.log()
@@ -152,6 +154,10 @@ class Plugin:
 
     def clone(self) -> Plugin:
         return Plugin(self.host, self.host.c.clone(self.pointer))
+
+    def keep(self) -> None:
+        """Have the host say its metadata once more, when the process ends."""
+        self.host.c.keep(self.pointer)
 
     def attach(self) -> Plugin:
         return Plugin(self.host, self.host.c.attach(self.pointer))
@@ -192,8 +198,10 @@ class Plugin:
             descs[i] = DynamicDesc(desc(tensor), least, dims(largest), least)
         return descs
 
-    def configure(self, tensors: Sequence[Tensor]) -> int:
-        descs = self._dynamic(tensors, [tensor[1] for tensor in tensors])
+    def configure(
+        self, tensors: Sequence[Tensor], most: Sequence[Sequence[int]] | None = None
+    ) -> int:
+        descs = self._dynamic(tensors, most or [tensor[1] for tensor in tensors])
         inputs = len(tensors) - self.outputs()
         return int(self.host.c.configure(self.pointer, descs, inputs, self.outputs()))
 

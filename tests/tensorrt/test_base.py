@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.end_to_end.cpp_programs import run
 from tests.oracles import Array
-from tests.tensorrt.mock_host import RUNTIME, Library
+from tests.tensorrt.mock_host import RUNTIME, Library, MockHost
 from tests.tensorrt.test_plugins import refusal
 
 
@@ -50,6 +54,41 @@ def test_a_workspace_for_the_largest_call(example: Library) -> None:
     workspace = np.zeros(70, np.float32)
     assert plugin.enqueue(example.device, [x], [y], workspace) == 0
     assert (y == 3 * x + 0.25).all()
+
+
+def test_a_call_without_the_workspace_it_needs(example: Library) -> None:
+    plugin = example.plugin("Repeat", repeats=whole(3))
+    x, y = np.ones((5, 1), np.float32), np.full((5, 1), np.nan, np.float32)
+    assert refusal(example, plugin.enqueue(example.device, [x], [y])) == (
+        "Repeat: there is no workspace, but the call needs one of 20 bytes"
+    )
+    assert np.isnan(y).all()
+
+
+def test_what_is_thrown_and_is_no_exception(example: Library) -> None:
+    plugin = example.plugin("Repeat", repeats=whole(13))
+    x, y = np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32)
+    assert refusal(example, plugin.enqueue(example.device, [x], [y], np.zeros(5, np.float32))) == (
+        "Repeat: something was thrown that says nothing of itself"
+    )
+
+
+END = """
+import sys
+from pathlib import Path
+from tests.tensorrt.mock_host import MockHost
+library = MockHost(Path(sys.argv[1])).load(Path(sys.argv[2]))
+library.plugin("CausalConv1d").keep()
+"""
+
+
+def test_a_plugin_may_outlive_the_library_s_statics(host: MockHost, adapter: Library) -> None:
+    """What was freed holds other bytes, so that it cannot be read by chance."""
+    environment = {"MALLOC_PERTURB_": "165"}
+    program = ("-c", END, host.path, adapter.path)
+    done = run(Path(sys.executable), *program, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == adapter.plugin("CausalConv1d").metadata() + "\n"
 
 
 def test_a_sum_with_a_negative_term(example: Library) -> None:

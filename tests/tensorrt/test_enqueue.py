@@ -14,6 +14,7 @@ from tests.kernels import (
     delta_rule_cases,
     moe_cases,
     test_causal_conv1d,
+    test_quantized_moe,
     test_shared_expert_moe,
 )
 from tests.kernels.op_runner import assert_close, assert_same_bits, is_padding, poison_padding
@@ -23,7 +24,8 @@ from tests.oracles.gated_delta_rule import gated_delta_rule
 from tests.oracles.gated_delta_rule_norm import gated_delta_rule_norm
 from tests.oracles.shared_expert_moe import shared_expert_moe
 from tests.oracles.sparse_moe import sparse_moe
-from tests.tensorrt.mock_host import Library, Plugin
+from tests.simt.test_quantized_moe import dense
+from tests.tensorrt.mock_host import REQUIRED, Library, Plugin
 from tests.tensorrt.test_plugins import refusal, some_attributes, types
 from tests.tensorrt.test_ports import OPS
 
@@ -32,6 +34,7 @@ TOKENS = (7, 40)
 """Those the delta rule takes one by one, and those it takes in chunks, of which it has two. Of the
 one a mixture multiplies up to 4 pairs of an expert together, of the other up to 16."""
 MIXTURE: Any = {"experts": 16, "dims": (33, 17)}
+CODES: Any = {"experts": 16, "dims": (33, REQUIRED["inner"])}
 
 
 def convolution(seed: int, T: int = 7) -> Case:
@@ -57,6 +60,25 @@ def mixture_and_shared(seed: int, T: int = 7) -> Case:
     return with_padding(make_case(seed, T=T, **MIXTURE, lengths=[T, 0, 3], shared_width=19))
 
 
+def quantized(seed: int, T: int = 7) -> Case:
+    """Codes of 8 bits without offsets."""
+    make_case = test_quantized_moe.make_case
+    return with_padding(make_case(seed, T=T, **CODES, lengths=[T, 0, 3], bits=8))
+
+
+def quantized_and_shared(seed: int, T: int = 7) -> Case:
+    """Codes of 4 bits with offsets, of the shared expert of 8 bits without."""
+    shape: Any = {"lengths": [T, 0, 3], "shared": REQUIRED["shared_inner"]}
+    make_case = test_quantized_moe.make_case
+    return with_padding(make_case(seed, T=T, **CODES, **shape, bits=4, offsets=True))
+
+
+def dequantized_moe(*, top_k: int, inner: int, shared_inner: int = 0, **case: Array) -> Any:
+    """No activation is rounded, as the ops do on CPUs."""
+    oracle = shared_expert_moe if shared_inner else sparse_moe
+    return oracle(**dense(case, inner, shared_inner), top_k=top_k)
+
+
 def with_padding(case: Case) -> Case:
     # On a grid that two bytes hold: the choice is the same for activations of every type.
     case["router_logits"] = np.round(case["router_logits"] * 4) / 4
@@ -69,6 +91,8 @@ CASES: dict[str, tuple[Callable[..., Case], Callable[..., Any]]] = {
     "GatedDeltaRuleNorm": (rule_norm, gated_delta_rule_norm),
     "SparseMoE": (mixture, sparse_moe),
     "SharedExpertMoE": (mixture_and_shared, shared_expert_moe),
+    "QuantizedMoE": (quantized, dequantized_moe),
+    "QuantizedSharedExpertMoE": (quantized_and_shared, dequantized_moe),
 }
 WITH_STATE = [op for op in OPS if DEFINITIONS[op].in_place]
 WITH_ATTRIBUTES = [op for op in OPS if DEFINITIONS[op].attributes]
@@ -89,6 +113,12 @@ def room_for_outputs(plugin: Plugin, inputs: Case) -> list[Array]:
     return [np.full(shape, np.nan, np.dtype(kind)) for shape, kind in stored]
 
 
+def room_to_work(plugin: Plugin, arrays: list[Array]) -> Array:
+    shapes = [array.shape for array in arrays]
+    size = plugin.workspace([(array.dtype.name, array.shape) for array in arrays], shapes)
+    return np.full(size, 0xFF, np.uint8)  # NaN in what nobody wrote
+
+
 def run(
     adapter: Library,
     op: str,
@@ -103,11 +133,7 @@ def run(
     outputs = room_for_outputs(plugin, inputs)
     if in_place:
         outputs[-1] = inputs["state"]
-    arrays = [*inputs.values(), *outputs]
-    shapes = [array.shape for array in arrays]
-    size = plugin.workspace([(array.dtype.name, array.shape) for array in arrays], shapes)
-    workspace = np.full(size, 0xFF, np.uint8)  # NaN in what nobody wrote
-    attached = plugin.attach()
+    workspace, attached = room_to_work(plugin, [*inputs.values(), *outputs]), plugin.attach()
     assert attached.enqueue(adapter.device, list(inputs.values()), outputs, workspace) == 0
     return outputs
 
@@ -125,7 +151,7 @@ def check(op: str, case: Case, outputs: list[Array], **attributes: float) -> Non
 @pytest.mark.parametrize("T", TOKENS)
 def test_matches_the_oracle(adapter: Library, op: str, T: int) -> None:
     case = CASES[op][0](1, T)
-    required = {"top_k": 2} if "top_k" in DEFINITIONS[op].attributes else {}
+    required = {name: REQUIRED[name] for name in DEFINITIONS[op].attributes if name in REQUIRED}
     check(op, case, run(adapter, op, case), **required)
     assert adapter.host.log() == []
 
@@ -150,7 +176,7 @@ def test_activations_of_two_bytes(adapter: Library, op: str, dtype: str, T: int)
     """They are read as they are and rounded when they are written, as is no state."""
     case = CASES[op][0](3, T)
     widened = {
-        name: array.astype(np.float32) if name != "lengths" else array
+        name: array.astype(np.float32) if array.dtype == np.dtype(dtype) else array
         for name, array in as_stored(op, case, dtype).items()
     }
     output, *state = run(adapter, op, case, dtype=dtype)
@@ -174,7 +200,9 @@ def test_attributes_reach_the_kernel(adapter: Library, op: str) -> None:
 def test_what_a_launch_returns_is_an_error(adapter: Library, op: str) -> None:
     inputs, plugin = as_stored(op, CASES[op][0](5), "float32"), adapter.plugin(op)
     outputs = room_for_outputs(plugin, inputs)
-    status = plugin.enqueue(adapter.device, list(inputs.values()), outputs, stream=1)
+    workspace = room_to_work(plugin, [*inputs.values(), *outputs])
+    given = list(inputs.values())
+    status = plugin.enqueue(adapter.device, given, outputs, workspace, stream=1)
     assert refusal(adapter, status) == f"{op}: invalid argument"
 
 

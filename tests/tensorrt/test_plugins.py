@@ -11,13 +11,17 @@ import pytest
 from deltaport.custom_ops.definitions import DEFINITIONS
 from tests.oracles import Array
 from tests.tensorrt.abi import CHANNELS_LAST, TYPES, Tensor
-from tests.tensorrt.mock_host import RUNTIME, Library, Plugin
+from tests.tensorrt.mock_host import REQUIRED, RUNTIME, Library, Plugin
 from tests.tensorrt.test_ports import OPS, PLUGINS, taken_as
 
 MIXTURES = PLUGINS["sparse_moe"]
 ACTIVATIONS = ("float32", "bfloat16", "float16")
 SIZES = {"B": 2, "T": 5, "C": 6, "K": 4, "Hk": 2, "Hv": 4, "Dk": 16, "Dv": 12}
-SIZES |= {"H": 6, "E": 4, "I": 3, "Is": 7}
+SIZES |= {"H": 40, "E": 4, "I": 3, "Is": 7}
+# Of quantized mixtures whose widths are those of the attributes: blocks of 32 inputs.
+SIZES |= {"It": 3, "Ht": 3, "Kg": 2, "Kb": 2, "bits": 4, "S": 2, "Ig": 2, "Ib": 2, "dbits": 8}
+SIZES |= {"dS": 2, "st": 5, "sKg": 2, "sKb": 2, "sbits": 8, "sS": 2, "sg": 3, "sb": 3}
+SIZES |= {"sdbits": 4, "sdS": 2}
 
 
 def single(value: float) -> Array:
@@ -31,7 +35,7 @@ def whole(value: int) -> Array:
 def some_attributes(op: str) -> dict[str, Array]:
     """A value for each, which is none that it has by itself."""
     return {
-        name: single(0.5 + i) if attribute.dtype == "float" else whole(3 + i)
+        name: single(0.5 + i) if attribute.dtype == "float" else whole(REQUIRED[name] + 1)
         for i, (name, attribute) in enumerate(DEFINITIONS[op].attributes.items())
     }
 
@@ -134,10 +138,21 @@ def test_every_dimension_has_to_fit_the_others(adapter: Library, op: str) -> Non
             wrong[position] = dtype, (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
             line = refusal(adapter, plugin.on_shape_change(wrong))
             assert line.startswith(f"{op}: ")
-            assert "which does not fit [" in line
+            assert "which does not fit" in line or "but the kernel takes" in line
             refusal(adapter, plugin.configure(wrong))
         wrong[position] = dtype, (*shape, 1)
         refusal(adapter, plugin.on_shape_change(wrong))
+
+
+@pytest.mark.parametrize("op", MIXTURES)
+def test_largest_sizes_that_do_not_fit_each_other(adapter: Library, op: str) -> None:
+    """Before a workspace is asked for, whose size could not tell."""
+    plugin, largest = adapter.plugin(op), shapes(op, B=3, T=70)
+    unknown = tensors(op, B=-1, T=-1)
+    assert plugin.configure(unknown, largest) == 0
+    largest[1] = (3, 71, SIZES["E"])
+    expected = f"{op}: router_logits is [3,71,4], which does not fit [B,T,E] with B=3 T=70 H=40"
+    assert refusal(adapter, plugin.configure(unknown, largest)) == expected
 
 
 def status(plugin: Plugin, op: str, calls: list[Tensor]) -> int:
@@ -161,6 +176,30 @@ def status(plugin: Plugin, op: str, calls: list[Tensor]) -> int:
         ("GatedDeltaRule", {"Hk": 3}, "Hv is 4, which is no multiple of Hk, 3"),
         ("SparseMoE", {"E": 1025}, "E is 1025, but the kernel takes 1 to 1024"),
         ("SharedExpertMoE", {"E": 1}, "top_k is 2, but the kernel takes 1 to 1, the experts"),
+        ("QuantizedMoE", {"E": 1}, "top_k is 2, but the kernel takes 1 to 1, the experts"),
+        ("QuantizedMoE", {"bits": 5}, "bits is 5, but the kernel takes 4 or 8"),
+        ("QuantizedMoE", {"dS": 3}, "dS is 3, but the kernel takes 1 to 2"),
+        (
+            "QuantizedMoE",
+            {"It": 2},
+            "gate_up has 2 tiles of 16 rows, which does not fit a width of 40",
+        ),
+        (
+            "QuantizedMoE",
+            {"Ig": 3},
+            "down has 3 groups of 32 inputs in 2 blocks, which does not fit a width of 40",
+        ),
+        (
+            "QuantizedSharedExpertMoE",
+            {"Kg": 4, "Kb": 4},
+            "gate_up has 4 groups of 32 inputs in 4 blocks, which does not fit a width of 40",
+        ),
+        (
+            "QuantizedSharedExpertMoE",
+            {"st": 3},
+            "shared_gate_up has 3 tiles of 16 rows, which does not fit a width of 70",
+        ),
+        ("QuantizedSharedExpertMoE", {"sdbits": 16}, "sdbits is 16, but the kernel takes 4 or 8"),
         (
             "GatedDeltaRule",
             {"B": 0},
@@ -203,11 +242,26 @@ def test_the_most_experts(adapter: Library, op: str) -> None:
 
 
 @pytest.mark.parametrize("op", MIXTURES)
-def test_a_mixture_says_how_many_experts_a_token_has(adapter: Library, op: str) -> None:
-    refused = refusal(adapter, adapter[op].create({}))
-    assert refused == f"{op}: the attribute top_k is missing"
-    refused = refusal(adapter, adapter[op].create({"top_k": whole(0)}))
-    assert refused == f"{op}: the attribute top_k is 0, but has to be finite and at least 1"
+def test_a_mixture_says_how_many_experts_a_token_has_and_how_wide_codes_are(
+    adapter: Library, op: str
+) -> None:
+    given: dict[str, Array] = {}
+    for name in DEFINITIONS[op].attributes:
+        refused = refusal(adapter, adapter[op].create(given))
+        assert refused == f"{op}: the attribute {name} is missing"
+        refused = refusal(adapter, adapter[op].create(given | {name: whole(0)}))
+        assert refused == f"{op}: the attribute {name} is 0, but has to be finite and at least 1"
+        given[name] = whole(3)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 8])
+@pytest.mark.parametrize("numbers", [1, 2])
+def test_blocks_of_any_size(adapter: Library, groups: int, numbers: int) -> None:
+    """One that is wider than all inputs is padded."""
+    op = "QuantizedSharedExpertMoE"
+    blocks = {"Kg": groups, "Kb": 1, "sKg": groups, "sKb": 1, "S": numbers, "sS": numbers}
+    assert status(adapter.plugin(op), op, tensors(op, **blocks)) == 0
+    assert adapter.host.log() == []
 
 
 def test_a_width_that_no_number_of_key_heads_has(adapter: Library) -> None:

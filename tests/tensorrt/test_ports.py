@@ -11,20 +11,23 @@ from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN, DOMAIN_VERSION
 from tests.end_to_end.cpp_programs import ROOT
 from tests.tensorrt.mock_host import Library
 
+QUANTIZED = ("QuantizedMoE", "QuantizedSharedExpertMoE")
 PLUGINS = {
     "causal_conv1d": ("CausalConv1d",),
     "gated_delta_rule": ("GatedDeltaRule", "GatedDeltaRuleNorm"),
-    "sparse_moe": ("SparseMoE", "SharedExpertMoE"),
+    "sparse_moe": ("SparseMoE", "SharedExpertMoE", *QUANTIZED),
 }
 """The ops of each folder of kernels."""
 OPS = tuple(op for ops in PLUGINS.values() for op in ops)
+FIXED = {"int64": "int64", "uint8": "int8", "bfloat16": "bfloat16"}
+"""Of dtypes in definitions what kernels for GPUs take them as."""
 PORT = re.compile(r"(\w+) (\w+)\[([^]]*)]")
 
 
 def taken_as(op: str, port: Port) -> str:
     """What a kernel for GPUs reads and writes where the definition has this port."""
-    if port.dtype == "int64":
-        return "int64"
+    if port.dtype in FIXED:
+        return FIXED[port.dtype]
     return "float32" if port.name in DEFINITIONS[op].float32 else "activation"
 
 

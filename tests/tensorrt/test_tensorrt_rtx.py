@@ -21,9 +21,11 @@ from deltaport.custom_ops.definitions import (
     DOMAIN,
     DOMAIN_VERSION,
 )
-from deltaport.exporter.tensorrt.build_process import libraries
+from deltaport.exporter.tensorrt.own_library import link_library
 from tests.end_to_end.cpp_programs import run
+from tests.tensorrt.mock_host import REQUIRED
 from tests.tensorrt.rtx import plan_gpus, require_rtx
+from tests.tensorrt.test_plugins import SIZES as SMALL
 from tests.tensorrt.test_plugins import types
 from tests.tensorrt.test_ports import OPS
 
@@ -33,11 +35,12 @@ DTYPES = {
     "bfloat16": TensorProto.BFLOAT16,
     "float16": TensorProto.FLOAT16,
     "int64": TensorProto.INT64,
+    "int8": TensorProto.INT8,
 }
-SIZES = {"K": 4, "Hk": 2, "Hv": 4, "Dk": 128, "Dv": 128, "C": 2 * 2 * 128 + 4 * 128}
-SIZES |= {"H": 64, "E": 8, "I": 32, "Is": 48}
-PARAMETERS = ("weight", "A_log", "dt_bias", "norm", "gate_up", "down")
-PARAMETERS += ("shared_gate", "shared_gate_up", "shared_down")
+SIZES = SMALL | {"Dk": 128, "Dv": 128, "C": 2 * 2 * 128 + 4 * 128, "E": 8, "I": 32, "Is": 48}
+MATRICES = ("gate_up", "down", "shared_gate_up", "shared_down")
+PARAMETERS = ("weight", "A_log", "dt_bias", "norm", "shared_gate", *MATRICES)
+PARAMETERS += tuple(f"{name}_scales" for name in MATRICES)
 
 
 def shape(text: str, sizes: dict[str, int]) -> list[int | str]:
@@ -77,7 +80,7 @@ class Model:
             elif port.name != "qkv":
                 self.inputs[name] = value
         attributes = {
-            name: 2 if given.default is None else given.default
+            name: REQUIRED[name] if given.default is None else given.default
             for name, given in definition.attributes.items()
         }
         self.nodes.append(
@@ -111,15 +114,14 @@ def built(cuda_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     models["wide"] = Model("bfloat16", Dk=256, C=2 * 2 * 256 + 4 * 128)
     paths = [model.save(folder / f"{name}.onnx") for name, model in models.items()]
     program = Path(__file__).with_name("build_engines.py")
-    with libraries() as environment:
-        done = run(
-            Path(sys.executable),
-            program,
-            cuda_library,
-            ",".join(ARCHITECTURES),
-            *paths,
-            environment=environment,
-        )
+    done = run(
+        Path(sys.executable),
+        program,
+        cuda_library,
+        ",".join(ARCHITECTURES),
+        *paths,
+        environment=link_library(folder),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found | {"stderr": done.stderr}

@@ -34,11 +34,21 @@ LAYOUT = StateLayout(
         ({"context": 2**31}, "--context is 2147483648, expected"),
         ({"gpu": "89"}, "--gpu is '89', expected a compute capability such as sm89"),
         ({"gpu": "sm89x"}, "--gpu is 'sm89x'"),
+        (
+            {"gpu": "sm75", "plugins": "a.so"},
+            "--gpu sm75: our plugins run on sm80 and newer; choose --target tensorrt-plain",
+        ),
     ],
 )
 def test_bad_options(given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PlanOptions(**given)  # type: ignore[arg-type]
+
+
+def test_gpus_older_than_our_plugins_are_for_plans_without() -> None:
+    assert PlanOptions(gpu="sm75").plugins is None
+    for gpu in ("sm80", "sm120"):
+        assert PlanOptions(gpu=gpu, plugins="a.so").gpu == gpu
 
 
 def test_the_capacity_is_what_the_model_knows_at_most() -> None:

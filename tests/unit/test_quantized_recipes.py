@@ -15,6 +15,7 @@ from deltaport.errors import CheckpointError
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.graph_passes.recipes import quantized_recipes
 from deltaport.graph_passes.recipes.evaluate_recipe import evaluate
+from deltaport.graph_passes.recipes.int8_recipe import AsInt8
 from deltaport.graph_passes.recipes.layout_recipes import Concat
 from deltaport.graph_passes.recipes.parse_recipe import parse_recipe
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
@@ -121,3 +122,19 @@ class LargestRead:
 
     def release(self, name: str) -> None:
         self.source.release(name)
+
+
+@pytest.mark.parametrize("stored", FORMATS, ids=str)
+def test_codes_as_int8_are_the_same_bytes(stored: WeightFormat) -> None:
+    array = np.random.default_rng(1).standard_normal((3, 20, 130)).astype(np.float32)
+    codes, _ = both(Source("w", array.shape, array.dtype), stored)
+    joined = Concat((codes, codes), 1)
+    signed = AsInt8(joined)
+    assert (signed.shape, signed.dtype) == (joined.shape, np.dtype(np.int8))
+    assert parse_recipe(signed.describe()) == signed
+    source = Arrays({"w": array})
+    for max_bytes in (1 << 9, 1 << 20):
+        found, expected = (b"".join(evaluate(each, source, max_bytes)) for each in (signed, joined))
+        assert found == expected
+    with pytest.raises(ValueError, match=r"asint8: .* is not uint8"):
+        AsInt8(signed)

@@ -77,14 +77,15 @@ struct MoEStep {
   }
 };
 
-// The memory of a step, cut from `memory`, whose size it counts in words.
+// The memory of a step, cut from `memory`, whose size it counts in words; null to count alone.
 struct MoEMemory {
   char* memory;
   int64_t words = 0;
 
   template <class Value>
   Value* take(int64_t count) {
-    Value* taken = reinterpret_cast<Value*>(memory + 4 * words);
+    // No pointer is null and further: that is undefined even where nobody reads it.
+    Value* taken = memory == nullptr ? nullptr : reinterpret_cast<Value*>(memory + 4 * words);
     words += (count * static_cast<int64_t>(sizeof(Value)) + 15) / 16 * 4;
     return taken;
   }

@@ -47,7 +47,7 @@ class Round:
 
 def check_fits(load: Load, engine: Engine) -> None:
     """Refuse a load that exceeds the context, as the session would, which knows no options."""
-    most = engine.manifest.max_positions
+    most = engine.manifest.longest_context
     context = engine.session(context=load.context).context
     needed = load.prompt_tokens + load.new_tokens
     if needed > context:

@@ -101,6 +101,8 @@ def verify_engine(
             f"--unrounded: {engine} has quantized weights, whose cost no bound tells; measure it "
             f"with: deltaport eval {engine} --text FILE --against UNQUANTIZED_ENGINE"
         )
+    if manifest.target in TARGETS and TARGETS[manifest.target].plan:
+        _check_plan(engine, threads, layers=layers, prefix=prefix)
     passes = None if prefix is None else passes_prefix(manifest, prefix)
     quantization = manifest.quantization if passes is None or passes.quantizes else None
     with checked(against, dtype="auto", accept_fields=accept_fields) as checkpoint:
@@ -126,7 +128,7 @@ def verify_engine(
             if unrounded
             else _rounding(lossy, quantization, dequantizes=dequantizes)
         )
-        longest = manifest.max_positions - new_tokens
+        longest = manifest.longest_context - new_tokens
         prompts, notes = _prompts(engine, manifest, text, ids, longest)
         needed = bytes_needed(
             spec,
@@ -170,6 +172,17 @@ def verify_engine(
     )
 
 
+def _check_plan(engine: Path, threads: int | None, *, layers: bool, prefix: int | None) -> None:
+    """Refuse what a plan does not allow, and one that does not run here, before the oracle runs."""
+    for option, asked in (("--layers", layers), ("--passes-prefix", prefix is not None)):
+        if asked:
+            raise InputError(
+                f"{option}: {engine} is run by TensorRT, which computes its plan as a whole; leave "
+                "the option out, or verify an engine exported with --target portable"
+            )
+    Engine.open(engine, threads=threads, checksums=False)
+
+
 def _rounding(
     lossy: str | None, quantization: Quantization | None, *, dequantizes: bool
 ) -> MatrixRounding:
@@ -209,7 +222,7 @@ def _prompts(
     """What to run, and what to tell about it."""
     if longest < 1:
         raise InputError(
-            f"{engine}: holds {manifest.max_positions} tokens, which leaves none for a prompt; "
+            f"{engine}: holds {manifest.longest_context} tokens, which leaves none for a prompt; "
             "pass a lower --tokens"
         )
     if ids is not None:
