@@ -1,7 +1,6 @@
 """Plans of the demo checkpoint on this machine's GPU, by ``deltaport bench``: tokens a second.
 
-Ours are with our plugins, the peer's of TensorRT's own layers alone. Without what plugins are
-compiled with, ours are TensorRT's own, and there is no peer.
+Ours are with our plugins, the peer's of TensorRT's own layers alone.
 
     python -m benchmarks.gpu_plans --json figures.json
 """
@@ -18,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.report import Row, print_table, write_json
-from tests.tensorrt.cuda_library import PLUGINS_VARIABLE, build_cuda_library
-from tools.gpu_check import needs
+from deltaport.runtime.tensorrt_library import PLUGINS_VARIABLE
+from tests.tensorrt.cuda_library import plugin_library
 from tools.gpu_kernels.find_gpu import NoGpuError, find_gpu
 
 CHECKPOINT = Path("examples/demo_checkpoint")
@@ -63,15 +62,10 @@ def main() -> int:
         return NO_GPU
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain = rates("tensorrt-plain", folder, {})
-        lacking = [why for need in needs.FOR_PLUGINS if (why := need()) is not None]
-        if lacking:
-            print(f"no plugins: {lacking[0]}", file=sys.stderr)
-            rows = [Row(case, rate) for case, rate in plain.items()]
-        else:
-            library = build_cuda_library(folder / "plugins", gpu.architecture.removeprefix("sm_"))
-            ours = rates("tensorrt", folder, {PLUGINS_VARIABLE: str(library)})
-            rows = [Row(case, ours[case], rate, ours[case] / rate) for case, rate in plain.items()]
+        library = plugin_library(folder / "library", gpu.architecture.removeprefix("sm_"))
+        environment = {PLUGINS_VARIABLE: str(library)}
+        ours, plain = (rates(each, folder, environment) for each in ("tensorrt", "tensorrt-plain"))
+    rows = [Row(case, ours[case], rate, ours[case] / rate) for case, rate in plain.items()]
     print_table(rows)
     if arguments.json:
         write_json(rows, arguments.json)

@@ -14,7 +14,8 @@ import pytest
 from benchmarks.report import Row
 
 from tests.end_to_end.cpp_programs import ROOT
-from tools.gpu_check import machine, run_checks
+from tests.tensorrt.headers import header_version
+from tools.gpu_check import machine, needs, run_checks
 from tools.gpu_check.measure import BENCHMARKS, Benchmark, measure
 from tools.gpu_check.results import Check, Figures
 from tools.gpu_check.run_checks import CHECKS, Suite, judge
@@ -88,8 +89,10 @@ def collected() -> list[str]:
 def test_every_check_selects_tests(suite: Suite, collected: list[str]) -> None:
     path, *chosen = suite.arguments
     assert chosen[:-1] in ([], ["-k"])
-    word = chosen[-1] if chosen else ""
-    assert any(test.startswith(path) and word in test for test in collected)
+    *refused, word = (chosen[-1] if chosen else "").split(" ")
+    assert refused in ([], ["not"])
+    found = [test for test in collected if test.startswith(path)]
+    assert [test for test in found if (word in test) != bool(refused)]
 
 
 BENCHMARK = """
@@ -142,5 +145,25 @@ def test_what_the_machine_has() -> None:
     assert machine.driver_version(say) == "580.65.06"
     assert machine.commit(lambda _: None) == "unknown"
     assert machine.nvcc_version(lambda _: None) is None
-    assert machine.installed(("no-such-package", "pytest")) == f"pytest {pytest.__version__}"
-    assert machine.installed(("no-such-package",)) is None
+    assert needs.version_of("no_such_module", "pytest") == ("pytest", pytest.__version__)
+    assert needs.version_of("no_such_module") is None
+
+
+def test_headers_have_to_be_those_of_tensorrt() -> None:
+    for headers, version in (((1, 7), "1.7.1.116"), ((1, 6), "1.7.1.116"), ((10, 3), "10.14.0")):
+        assert needs.misfit(headers, ("tensorrt_rtx", version)) is None
+    for headers, version in (((10, 14), "1.7.1.116"), ((1, 8), "1.7.1.116"), ((10, 3), "11.3.0")):
+        said = needs.misfit(headers, ("tensorrt", version))
+        assert said == (
+            f"headers of TensorRT {headers[0]}.{headers[1]} do not fit tensorrt {version}: "
+            "TENSORRT_ROOT has to name its own"
+        )
+    assert needs.misfit((1, 7), None) is None
+
+
+def test_the_version_of_headers(tmp_path: Path) -> None:
+    file = tmp_path / "NvInferVersion.h"
+    file.write_text("#define TRT_MAJOR_RTX 1\n#define TRT_MINOR_RTX 7\n")
+    assert header_version(tmp_path) == (1, 7)
+    file.write_text("#define NV_TENSORRT_MAJOR 10 //!< x\n#define NV_TENSORRT_MINOR 14 //!< y\n")
+    assert header_version(tmp_path) == (10, 14)

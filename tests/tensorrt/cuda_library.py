@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from deltaport.runtime.tensorrt_library import installed_plugins
 from tests.end_to_end.cpp_programs import ROOT, succeed
 from tests.tensorrt.headers import missing, tensorrt_root
 
-__all__ = ["PLUGINS_VARIABLE", "build_cuda_library"]
-
-PLUGINS_VARIABLE = "DELTAPORT_TENSORRT_PLUGINS"
+__all__ = ["build_cuda_library", "plugin_library"]
 
 
 def build_cuda_library(folder: Path, architecture: str) -> Path:
@@ -23,3 +22,8 @@ def build_cuda_library(folder: Path, architecture: str) -> Path:
     succeed("cmake", "-S", ROOT, "-B", folder, *switches, architectures)
     succeed("cmake", "--build", folder, "--target", "deltaport_tensorrt")
     return folder / "custom_ops" / "tensorrt_adapter" / "libdeltaport_tensorrt.so"
+
+
+def plugin_library(folder: Path, architecture: str) -> Path:
+    """The library that is installed or named by the environment, or else one built so."""
+    return installed_plugins() or build_cuda_library(folder, architecture)

@@ -7,17 +7,15 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
+from tools.gpu_check import needs
 from tools.gpu_kernels.find_gpu import Gpu
 
-__all__ = ["commit", "describe", "installed"]
+__all__ = ["commit", "describe"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _NONE = "not installed"
-_TENSORRT = ("tensorrt-rtx-cu13", "tensorrt-rtx", "tensorrt-cu13", "tensorrt")
-_ONNXRUNTIME = ("onnxruntime-gpu", "onnxruntime")
 
 Say = Callable[[Sequence[str]], str | None]
 
@@ -29,21 +27,16 @@ def describe(gpu: Gpu) -> dict[str, str]:
         "compute capability": "{}.{}".format(*gpu.capability),
         "driver": f"{driver_version() or 'unknown'}, for CUDA up to {gpu.cuda}",
         "nvcc": nvcc_version() or _NONE,
-        "TensorRT": installed(_TENSORRT) or _NONE,
-        "onnxruntime": installed(_ONNXRUNTIME) or _NONE,
+        "TensorRT": _installed(*needs.TENSORRT),
+        "onnxruntime": _installed("onnxruntime"),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def installed(packages: Sequence[str]) -> str | None:
-    """The first of these packages that is installed, with its version."""
-    for package in packages:
-        try:
-            return f"{package} {metadata.version(package)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+def _installed(*modules: str) -> str:
+    found = needs.version_of(*modules)
+    return _NONE if found is None else " ".join(found)
 
 
 def said(command: Sequence[str]) -> str | None:

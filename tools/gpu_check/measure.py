@@ -31,7 +31,9 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("Kernels", "µs", "benchmarks.gpu_kernels", (needs.nvcc,)),
-    Benchmark("Plans", "tokens a second", "benchmarks.gpu_plans", (needs.tensorrt,)),
+    Benchmark(
+        "Plans", "tokens a second", "benchmarks.gpu_plans", (needs.tensorrt, needs.plan_library)
+    ),
 )
 
 

@@ -42,12 +42,12 @@ CHECKS = (
     Suite(
         "plans of TensorRT's own layers, against transformers",
         ("tests/gpu/test_plans.py", "-k", "plain"),
-        (needs.tensorrt,),
+        (needs.tensorrt, needs.plan_library),
     ),
     Suite(
         "plans with plugins, against transformers",
-        ("tests/gpu/test_plans.py", "-k", "plugins"),
-        (needs.tensorrt, *needs.FOR_PLUGINS),
+        ("tests/gpu/test_plans.py", "-k", "not plain"),
+        (needs.tensorrt, needs.plan_library),
     ),
     Suite(
         "`ort-cuda` engines, against transformers",
