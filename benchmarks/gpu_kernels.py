@@ -3,8 +3,8 @@
 Times are microseconds, medians of the rounds, by CUDA's events; every round copies a large buffer,
 too, which is the bandwidth. ``limit_share`` is the share of it a kernel reaches with the bytes it
 cannot do without. Calls with inputs of their own take turns, so that nothing is in the cache from
-the call before. The rule in chunks has the rule in steps as its peer; from how many tokens on it
-is the faster one is told at the end.
+the call before, and all are in one CUDA graph, so that the time is the GPU's. The rule in chunks
+has the rule in steps as its peer; from how many tokens on it is the faster one is told at the end.
 
     python -m benchmarks.gpu_kernels --case mixture --json figures.json
 """
@@ -12,7 +12,6 @@ is the faster one is told at the end.
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import re
 import statistics
@@ -25,7 +24,7 @@ from benchmarks.gpu_kernel_cases import Call, GpuCase, LayerShape, gpu_cases
 from benchmarks.gpu_memory import GpuMemory, gpu_memory
 from benchmarks.report import Row, print_table, write_json
 from tools.gpu_kernels.arguments import Mixture
-from tools.gpu_kernels.driver import Device, Driver, Event
+from tools.gpu_kernels.driver import Device, Driver, Event, Graph
 from tools.gpu_kernels.find_gpu import NoGpuError, find_gpu
 from tools.gpu_kernels.kernel_library import KernelLibrary, build_for_gpu
 
@@ -35,6 +34,7 @@ NO_GPU = 2
 TURN_SECONDS = 0.01
 COPIED_BYTES = 1 << 29
 MOST_CALLS = 64
+LEAST_LAUNCHES = 32  # of a graph, whose own launch then does not count
 CROSSING = "delta rule: chunks are faster from this many tokens on"
 
 
@@ -64,15 +64,12 @@ def measure(
     with gpu_memory(device) as memory:
         to, source = memory.empty(copied_bytes), memory.empty(copied_bytes)
         calls = case.calls(memory, count)
-        workspace = _workspace(kernels, calls, memory)
         names = [case.kernel] if case.peer is None else [case.kernel, case.peer]
-        runs = [_in_turn(kernels, name, calls, workspace) for name in names]
-        turns = [_runs_in_a_turn(device, run, count, turn_seconds) for run in runs]
+        timed = [_Timed(kernels, name, calls, memory, turn_seconds) for name in names]
         times: list[list[float]] = []
         for _ in range(rounds):
             copied = seconds_of(device, lambda: device.copy(to, source, copied_bytes), 4)
-            took = [seconds_of(device, *each) for each in zip(runs, turns, strict=True)]
-            times.append([2 * copied_bytes / copied, *took])
+            times.append([2 * copied_bytes / copied, *(each.seconds() for each in timed)])
         device.wait()
     bandwidth, ours, *peer = map(statistics.median, zip(*times, strict=True))
     share = statistics.mean(call.bytes for call in calls) / bandwidth / ours
@@ -82,26 +79,36 @@ def measure(
     return Row(case.name, ours * 1e6, peer[0] * 1e6, ratio, share)
 
 
-def _workspace(kernels: KernelLibrary, calls: Sequence[Call], memory: GpuMemory) -> tuple[int, ...]:
-    """What a launch takes behind its arguments: mixtures have a workspace, one for all calls."""
-    sizes = [
-        kernels.workspace(call.arguments) for call in calls if isinstance(call.arguments, Mixture)
-    ]
-    return (memory.empty(max(sizes)),) if sizes else ()
+class _Timed:
+    """Calls of a kernel that take turns, in one graph."""
 
+    def __init__(
+        self,
+        kernels: KernelLibrary,
+        name: str,
+        calls: Sequence[Call],
+        memory: GpuMemory,
+        turn_seconds: float,
+    ) -> None:
+        rounds = math.ceil(LEAST_LAUNCHES / len(calls))
+        mixtures = [each.arguments for each in calls if isinstance(each.arguments, Mixture)]
+        sizes = [kernels.workspace(mixture) for mixture in mixtures]
+        workspace = (memory.empty(max(sizes)),) if sizes else ()
 
-def _in_turn(
-    kernels: KernelLibrary, name: str, calls: Sequence[Call], workspace: tuple[int, ...]
-) -> Callable[[], None]:
-    turn = itertools.cycle(calls)
-    return lambda: kernels.launch(name, next(turn).arguments, *workspace)
+        def launch() -> None:
+            for call in (*calls,) * rounds:
+                kernels.launch(name, call.arguments, *workspace)
 
+        self._device = kernels.device
+        self._graph = Graph(kernels.device, launch)
+        self._launches = rounds * len(calls)
+        seconds_of(self._device, self._graph.launch, 1)  # warms up
+        once = seconds_of(self._device, self._graph.launch, 1)
+        self._times = max(1, math.ceil(turn_seconds / once))
 
-def _runs_in_a_turn(device: Device, run: Callable[[], None], calls: int, seconds: float) -> int:
-    """As many as take about so long; the first ones warm up."""
-    seconds_of(device, run, calls)
-    once = seconds_of(device, run, calls)
-    return max(1, math.ceil(seconds / once))
+    def seconds(self) -> float:
+        """Of one call: the mean over a turn."""
+        return seconds_of(self._device, self._graph.launch, self._times) / self._launches
 
 
 def crossing(rows: Sequence[Row]) -> Row | None:

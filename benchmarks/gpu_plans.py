@@ -43,8 +43,8 @@ def rates(target: str, folder: Path, environment: Mapping[str, str]) -> dict[str
     deltaport("export", CHECKPOINT, "-o", engine, *options, environment=environment)
     found = {}
     for sequences in SEQUENCES:
-        options = ("--sequences", str(sequences), "--quiet", "--json")
-        result = json.loads(deltaport("bench", engine, *options, environment=environment))
+        load = ("--sequences", str(sequences), "--quiet", "--json")
+        result = json.loads(deltaport("bench", engine, *load, environment=environment))
         for phase in PHASES:
             name = f"demo checkpoint, {phase}, sequences={sequences}"
             found[name] = result[f"{phase}_tokens_per_second"]["median"]

@@ -14,7 +14,7 @@ from tests.tensorrt.cuda_library import plugin_library
 
 PLAIN, PLUGINS = "tensorrt-plain", "tensorrt"
 # In float32 they are as exact as any engine. Heads of 256 have no kernels in it.
-CASES = [(name, ()) for name in CHECKPOINTS]
+CASES: list[tuple[str, tuple[str, ...]]] = [(name, ()) for name in CHECKPOINTS]
 CASES += [("mixture", ("--dtype", "float32"))]
 CASES += [(name, ("--quantize", "int4")) for name in ("mixture", "dense")]
 

@@ -15,6 +15,7 @@ from benchmarks.gpu_mixture import MixtureShape, chosen
 from benchmarks.report import Row
 
 from tests.simt.fake_gpu import FakeKernels, fake_kernels
+from tools.gpu_kernels.arguments import Mixture
 
 SMALL = LayerShape(
     key_heads=1,
@@ -61,10 +62,10 @@ def test_its_numbers_are_numbers(kernels: FakeKernels, name: str) -> None:
     case = case_of(name, SMALL)
     with gpu_memory(kernels.device) as memory:
         (call,) = case.calls(memory, 1)
-        space = kernels.workspace(call.arguments) if case.kernel == "sparse_moe" else 0
-        more = (memory.empty(space),) if space else ()
-        kernels.run(case.kernel, call.arguments, *more)
         arguments: Any = call.arguments
+        is_mixture = isinstance(arguments, Mixture)
+        workspace = (memory.empty(kernels.workspace(arguments)),) if is_mixture else ()
+        kernels.run(case.kernel, arguments, *workspace)
         address = arguments.o if hasattr(arguments, "o") else arguments.y
         output = kernels.device.download(address, 2 * 64).view("bfloat16").astype(np.float32)
     assert np.isfinite(output).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.gpu_kernels.driver import CudaError, Device, Driver, Event
+from tools.gpu_kernels.driver import CudaError, Device, Driver, Event, Graph
 from tools.gpu_kernels.lent_memory import lend
 
 
@@ -66,3 +66,12 @@ def test_events_tell_the_time_between(device: Device) -> None:
     begin.record()
     end.record()
     assert 0 <= end.seconds_since(begin) < 60
+
+
+def test_a_graph_that_cannot_be_recorded_leaves_the_stream_alone(device: Device) -> None:
+    def fail() -> None:
+        raise CudaError("x")
+
+    with pytest.raises(CudaError, match=r"^x$"):
+        Graph(device, fail)
+    Graph(device, device.wait).launch()

@@ -14,10 +14,11 @@ import pytest
 from benchmarks.report import Row
 
 from tests.end_to_end.cpp_programs import ROOT
+from tests.gpu import REQUIRED
 from tests.tensorrt.headers import header_version
 from tools.gpu_check import machine, needs, run_checks
 from tools.gpu_check.measure import BENCHMARKS, Benchmark, measure
-from tools.gpu_check.results import Check, Figures
+from tools.gpu_check.results import Check, Figures, State
 from tools.gpu_check.run_checks import CHECKS, Suite, judge
 
 PASSING = "def test_a(record_property): record_property('error', {})\n"
@@ -52,7 +53,7 @@ def run(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> Check:
     ],
 )
 def test_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, state: str, detail: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, state: State, detail: str
 ) -> None:
     assert run(tmp_path, source, monkeypatch) == Check("made up", state, detail)
 
@@ -77,7 +78,7 @@ def collected() -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *files, "--collect-only", "-q", "-m", "not emulation"],
         cwd=ROOT,
-        env=os.environ | {run_checks.REQUIRED: "1"},
+        env=os.environ | {REQUIRED: "1"},
         capture_output=True,
         text=True,
     )

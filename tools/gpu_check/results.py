@@ -10,7 +10,7 @@ from typing import Literal
 
 from benchmarks.report import Row
 
-__all__ = ["Check", "Figures", "Results", "read_results", "write_results"]
+__all__ = ["Check", "Figures", "Results", "State", "read_results", "write_results"]
 
 State = Literal["passed", "failed", "not run"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRIVER", "CudaError", "Device", "Driver", "Event"]
+__all__ = ["DRIVER", "CudaError", "Device", "Driver", "Event", "Graph"]
 
 DRIVER = "libcuda.so.1"
 _MAJOR, _MINOR, _L2_BYTES = 75, 76, 38  # of CUdevice_attribute
+_THREAD_LOCAL = 1  # of CUstreamCaptureMode
 
 
 class CudaError(RuntimeError):
@@ -127,3 +129,31 @@ class Event:
             "cuEventElapsedTime", ctypes.byref(milliseconds), earlier._event, self._event
         )
         return milliseconds.value / 1000
+
+
+class Graph:
+    """What ``record`` puts on the stream, which is not done but kept, to be put there at once.
+
+    So that launches are timed and not the interpreter that makes them.
+    """
+
+    def __init__(self, device: Device, record: Callable[[], None]) -> None:
+        self._device = device
+        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
+        call = device.driver.call
+        call("cuStreamBeginCapture_v2", device.stream, _THREAD_LOCAL)
+        try:
+            record()
+        finally:
+            call("cuStreamEndCapture", device.stream, ctypes.byref(graph))
+        call("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, ctypes.c_ulonglong(0))
+        call("cuGraphDestroy", graph)
+        self._graph = made
+
+    def __del__(self) -> None:
+        if hasattr(self, "_graph"):
+            self._device.driver.library.cuGraphExecDestroy(self._graph)
+
+    def launch(self) -> None:
+        """Put all of it on the stream."""
+        self._device.driver.call("cuGraphLaunch", self._graph, self._device.stream)

@@ -127,4 +127,22 @@ Result cuEventElapsedTime(float* milliseconds, Clock::time_point* from, Clock::t
   *milliseconds = std::chrono::duration<float, std::milli>(*to - *from).count();
   return kSuccess;
 }
+
+// Kernels run where they are launched, also while the stream is captured: a graph that is launched
+// has nothing to do.
+Result cuStreamBeginCapture_v2(cudaStream_t stream, int) {
+  return stream == kStream ? kSuccess : kInvalidValue;
+}
+Result cuStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (stream != kStream) return kInvalidValue;
+  return *graph = reinterpret_cast<cudaGraph_t>(kStream), kSuccess;
+}
+Result cuGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t, unsigned long long) {
+  return *made = reinterpret_cast<cudaGraphExec_t>(kStream), kSuccess;
+}
+Result cuGraphDestroy(cudaGraph_t) { return kSuccess; }
+Result cuGraphExecDestroy(cudaGraphExec_t) { return kSuccess; }
+Result cuGraphLaunch(cudaGraphExec_t, cudaStream_t stream) {
+  return stream == kStream ? kSuccess : kInvalidValue;
+}
 }
