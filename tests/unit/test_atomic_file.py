@@ -31,9 +31,14 @@ def test_a_block_that_fails_changes_nothing(before: bytes | None, tmp_path: Path
     target = tmp_path / "file"
     if before is not None:
         target.write_bytes(before)
-    with pytest.raises(KeyboardInterrupt), replacing(target) as file:
-        file.write(b"after")
-        raise KeyboardInterrupt
+
+    def write_and_fail() -> None:
+        with replacing(target) as file:
+            file.write(b"after")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail()
     assert names(tmp_path) == (["file"] if before else [])
     assert before is None or target.read_bytes() == before
 
