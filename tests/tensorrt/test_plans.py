@@ -5,42 +5,22 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 
 from deltaport.package import Manifest, open_package
-from tests.checkpoints import save_checkpoint
 from tests.end_to_end.command import deltaport
-from tests.end_to_end.cpp_programs import ROOT
+from tests.gpu.parity import make_checkpoint
 from tests.tensorrt.rtx import plan_gpus, require_rtx
 
-# Heads of attention as wide as those of the published models, for which TensorRT has kernels in
-# two bytes only.
-DENSE: dict[str, Any] = {
-    "kind": "dense",
-    "dtype": torch.bfloat16,
-    "head_dim": 256,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-}
-
-
-MIXTURE: dict[str, Any] = {"kind": "moe", "dtype": torch.bfloat16}
-CHECKPOINTS = {"mixture": MIXTURE, "dense": DENSE, "demo": None}
-"""Small ones as ``save_checkpoint`` makes them, and the demo's, which takes a minute to build."""
 RECIPES = (None, "int4")
 
 
 @pytest.fixture(scope="module", params=os.environ.get("PLAN_CHECKPOINTS", "mixture").split())
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = CHECKPOINTS[request.param]
-    if given is None:
-        return ROOT / "examples" / "demo_checkpoint"
-    return save_checkpoint(tmp_path_factory.mktemp("small") / "checkpoint", **given)
+    return make_checkpoint(request.param, tmp_path_factory.mktemp("small"))
 
 
 def quantized(recipe: str | None) -> tuple[str, ...]:

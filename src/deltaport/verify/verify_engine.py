@@ -17,6 +17,7 @@ from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.package import Manifest, Quantization, open_package
 from deltaport.runtime import Engine
 from deltaport.runtime.arguments import token_ids
+from deltaport.runtime.engine import Device
 from deltaport.text import TOKENIZER_NAME, TextTokenizer
 from deltaport.verify.bounds import Bounds, lossy_dtype
 from deltaport.verify.drift import Drift, locate, measure, worst
@@ -69,6 +70,7 @@ def verify_engine(
     new_tokens: int = GREEDY_TOKENS,
     prefix: int | None = None,
     threads: int | None = None,
+    device: Device | None = None,
     checksums: bool = True,
     accept_fields: Collection[str] = (),
     events: VerifyEvents | None = None,
@@ -76,7 +78,7 @@ def verify_engine(
     """Compare the engine folder with the checkpoint folder it was made from.
 
     On ``text`` or token ``ids``, or else on built-in prompts. With ``layers``, also where it
-    departs.
+    departs. ``threads`` and ``device`` are those of ``Engine.open``.
 
     Where the engine stores matrices narrower than the checkpoint, the oracle's are rounded alike,
     and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's. Where
@@ -148,12 +150,12 @@ def verify_engine(
 
     with _engine_to_run(engine, manifest, against, passes, accept_fields, events) as (ran, held):
         _begin(events, "running the engine", prompts)
-        results = _results(ran, pairs, bounds, new_tokens, threads, events)
+        results = _results(ran, pairs, bounds, new_tokens, threads, device, events)
         found = None
         if layers:
             _begin(events, "looking inside the engine", prompts)
             differs = [bool(result.differences) for result in results]
-            found = _layers(ran, held, spec, pairs, differs, bounds, threads, events)
+            found = _layers(ran, held, spec, pairs, differs, bounds, threads, device, events)
     return Report(
         engine=str(engine),
         checkpoint=str(against),
@@ -246,10 +248,11 @@ def _results(
     bounds: Bounds,
     new_tokens: int,
     threads: int | None,
+    device: Device | None,
     events: VerifyEvents,
 ) -> list[PromptResult]:
     # Its files were compared with the manifest just now.
-    opened = Engine.open(engine, threads=threads, checksums=False)
+    opened = Engine.open(engine, threads=threads, checksums=False, device=device)
     results = []
     for prompt, reference in pairs:
         runs = {}
@@ -271,6 +274,7 @@ def _layers(
     differs: Sequence[bool],
     bounds: Bounds,
     threads: int | None,
+    device: Device | None,
     events: VerifyEvents,
 ) -> Layers:
     """Errors layer by layer, the largest of all prompts, for every way to cut them.
@@ -284,6 +288,7 @@ def _layers(
         num_layers=spec.num_layers,
         hidden_size=spec.hidden_size,
         threads=threads,
+        device=device,
     )
     drifts: dict[str, list[Drift]] = {cut: [] for cut in CUTS}
     for prompt, reference in pairs:

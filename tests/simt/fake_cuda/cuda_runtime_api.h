@@ -1,5 +1,5 @@
-// The little of CUDA's header that TensorRT's headers, the adapter and the runtime mention, for hosts
-// without CUDA. fakes/cuda.cc has what the functions do.
+// The little of CUDA's header that TensorRT's headers, the kernels, the adapter and the runtime mention,
+// for hosts without CUDA. tests/tensorrt/fakes/cuda.cc has what the functions do.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@ using cudaGraph_t = struct CUgraph_st*;
 using cudaGraphExec_t = struct CUgraphExec_st*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2,
                    cudaErrorNoDevice = 100, cudaErrorLaunchFailure = 719,
-                   cudaErrorStreamCaptureUnsupported = 900 };
+                   cudaErrorStreamCaptureUnsupported = 900,
+                   cudaErrorCollision = 10000 };  // of simt/launch_cuda.h: CUDA has none such
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0;
@@ -22,6 +23,7 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
     case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorCollision: return "threads write the same place in one phase";
     default: return "invalid argument";
   }
 }
