@@ -98,10 +98,10 @@ PLAN_CHECKPOINTS ?= mixture dense demo
 trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT_TOOLS)
 	OMP_NUM_THREADS=1 DELTAPORT_REQUIRE_TENSORRT=1 PLAN_GPUS="$(PLAN_GPUS)" PLAN_CHECKPOINTS="$(PLAN_CHECKPOINTS)" \
-	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder
+	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder $(PYTEST_ARGS)
 
-trt-check-quick: ## the same for one GPU and a small mixture
-	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture
+trt-check-quick: ## the same for one GPU and a small mixture, without what takes long to build
+	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture PYTEST_ARGS='-m "not slow"'
 
 gpu-check: $(READY) ## run all that wants a GPU, and write docs/gpu-results.md; 2 without one
 	@$(BIN)/python -m tools.gpu_check

@@ -112,9 +112,9 @@ OP_LIBRARY_VERSION: int = 1
 class Manifest:
     pass
 
-def manifest(target: str, ragged: bool, decoder: str, vocab_size: int, max_positions: int, eos_token_ids: Sequence[int], op_library_version: int, state: object, plan: tuple[str, str, int, int, int] | None, identity: str) -> Manifest:
+def manifest(target: str, ragged: bool, decoder: str, vocab_size: int, max_positions: int, eos_token_ids: Sequence[int], op_library_version: int, state: object, plan: tuple[str, str, str, int, int, int] | None, identity: str) -> Manifest:
     """
-    What the runtime needs of a manifest; state as StateMemory takes it, plan its file, builder, slots, prefill tokens and capacity.
+    What the runtime needs of a manifest; state as StateMemory takes it, plan its file, builder, GPU, slots, prefill tokens and capacity.
     """
 
 def runs_our_kernels(target: str) -> bool:

@@ -95,6 +95,10 @@ def plan_builder(tensorrt: TensorRt, options: PlanOptions) -> PlanBuilder:
     config = builder.create_builder_config()
     # The gated delta rule is float32: products rounded to TF32 would spoil its triangular solve.
     config.clear_flag(trt.BuilderFlag.TF32)
+    # A step that takes memory as it runs cannot be recorded as a CUDA graph.
+    no_allocation = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if no_allocation is not None:
+        config.set_flag(no_allocation)
     if gpu is None:
         # So that the plan can tell what its layers are; those who run it choose less.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED

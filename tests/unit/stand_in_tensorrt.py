@@ -43,22 +43,31 @@ class Builder:
 class NetworkDefinitionCreationFlag:
     STRONGLY_TYPED = 0
 class Network:
-    inputs, outputs = [], []
+    inputs, outputs = {}, {}
     num_inputs = property(lambda self: len(self.inputs))
     num_outputs = property(lambda self: len(self.outputs))
-    def get_input(self, i): return SimpleNamespace(name=self.inputs[i])
-    def get_output(self, i): return SimpleNamespace(name=self.outputs[i])
+    def get_input(self, i): return tensor(self.inputs, i, "INT64")
+    def get_output(self, i): return tensor(self.outputs, i, "FLOAT")
+def tensor(shapes, i, dtype):
+    name, shape = [*shapes.items()][i]
+    return SimpleNamespace(name=name, shape=shape, dtype=SimpleNamespace(name=dtype))
 class OnnxParser:
     def __init__(self, network, logger): self.logger = logger
     def parse(self, data, path):
         %s
 """
 
+_SHAPES = {
+    name: tuple(-1 if isinstance(size, str) else size for size in dims)
+    for name, dims in STEP_INPUTS.items()
+}
+
 # Times are bytes here, to which a build adds its own. What TensorRT cannot read it takes for none.
 WITH_GPU = f"""
 import deltaport.exporter.tensorrt.build_plan
 deltaport.exporter.tensorrt.build_plan.driver_version = lambda: 13000
-Network.inputs, Network.outputs = {[*STEP_INPUTS]!r}, [{LOGITS!r}]
+Network.inputs = {_SHAPES!r}
+Network.outputs = {{{LOGITS!r}: (-1, 24)}}
 class Cache:
     def __init__(self, data): self.data = data
     def serialize(self): return self.data + b"+measured"
