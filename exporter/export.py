@@ -180,7 +180,7 @@ def _opened(
 ) -> Iterator[CheckedCheckpoint]:
     """The checkpoint, when all that can be known now of its plan and the output is in order."""
     if plan is not None:
-        _check_plan(plan, target, events)
+        _check_plan(plan, target, recipe, events)
     events.stage("reading the checkpoint")
     with checked(
         Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
@@ -219,10 +219,28 @@ def _recipe(
             f"--quantize {quantize}: role {offsets[0]} is {recipe.formats[offsets[0]]}, and target "
             f"{target.name} dequantizes without offsets; choose formats that are not asymmetric"
         )
+    floating = [role for role, stored in recipe.formats.items() if stored.floating]
+    if floating and not target.dequantizes:
+        able = " or ".join(row.name for row in TARGETS.values() if row.dequantizes)
+        raise InputError(
+            f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
+            f"target {target.name} cannot read; choose int8 or int4, or --target {able}"
+        )
+    floating = [role for role in floating if role in of_plugins]
+    if floating:
+        raise InputError(
+            f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
+            f"the plugins of target {target.name} do not read; choose int8 or int4 for it"
+        )
     return recipe
 
 
-def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEvents) -> None:
+def _check_plan(
+    plan: PlanOptions,
+    target: TargetCapabilities,
+    recipe: QuantizationRecipe | None,
+    events: ExportEvents,
+) -> None:
     """Raise ``InputError`` where no plan can be made, before any work is done."""
     if not target.plan:
         able = ", ".join(row.name for row in TARGETS.values() if row.plan)
@@ -235,7 +253,8 @@ def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEve
     from deltaport.exporter.tensorrt.build_process import check_apart
 
     events.stage("looking for TensorRT")
-    check_apart(plan)
+    formats = () if recipe is None else recipe.formats.values()
+    check_apart(plan, fp8=any(stored.floating for stored in formats))
 
 
 def _prepared(

@@ -28,7 +28,7 @@ class TargetCapabilities:
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
     ``dequantizes``: these are multiplied in floating point, with activations as they are. Formats
     have no offsets, but of experts where there are ``kernels`` for them, and an embedding is
-    quantized for a head tied to it alone.
+    quantized for a head tied to it alone. They may be fp8, but of such experts.
     ``widens``: projections are widened to float32 when an engine is loaded.
     ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs. With
     ``kernels`` as well, our plugins for it must be there.

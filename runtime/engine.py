@@ -143,7 +143,7 @@ def open_decoder(
         graph=graph,
         folder=str(folder),
         taps=list(taps),
-        onnxruntime=str(onnxruntime_library()),
+        onnxruntime="" if plans else str(onnxruntime_library()),
         kernels=str(kernel_library()) if _native.runs_our_kernels(manifest.target) else "",
         tensorrt=tensorrt_library(manifest.plan) if plans else "",
         plugins=str(plugin_library()) if plans else "",
@@ -152,10 +152,10 @@ def open_decoder(
     )
 
 
-def _plan(plan: Plan | None) -> tuple[str, str, int, int, int] | None:
+def _plan(plan: Plan | None) -> tuple[str, str, str, int, int, int] | None:
     if plan is None:
         return None
-    return (plan.file, plan.builder, plan.slots, plan.prefill_tokens, plan.capacity)
+    return (plan.file, plan.builder, plan.gpu, plan.slots, plan.prefill_tokens, plan.capacity)
 
 
 def _row(tensor: StateTensor) -> tuple[str, str, str, str, list[int | str], bool, bool]:

@@ -30,12 +30,13 @@ __all__ = ["build_apart", "check_apart"]
 _Stage = Callable[[str], None]
 
 
-def check_apart(options: PlanOptions) -> str:
+def check_apart(options: PlanOptions, *, fp8: bool = False) -> str:
     """What would build plans for these options, with its version.
 
-    Raises ``InputError`` where nothing would: TensorRT is missing or old, or so is a GPU's driver.
+    Raises ``InputError`` where nothing would: TensorRT is missing or old, or so is a GPU's driver,
+    or it is to multiply weights in ``fp8`` and is none that can.
     """
-    return _ask({"options": asdict(options)}, lambda _: None)
+    return _ask({"options": asdict(options), "fp8": fp8}, lambda _: None)
 
 
 def build_apart(
@@ -110,7 +111,7 @@ def _end(code: int) -> str:
 def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
     from deltaport.exporter.tensorrt.build_plan import build_plan, plan_builder
     from deltaport.exporter.tensorrt.inspect_plan import layers_text
-    from deltaport.exporter.tensorrt.tensorrt_library import load_tensorrt
+    from deltaport.exporter.tensorrt.tensorrt_library import gpu_here, load_tensorrt, require_fp8
 
     tensorrt, options = load_tensorrt(), PlanOptions(**request["options"])
     made, name = plan_builder(tensorrt, options), f"{tensorrt.flavour} {tensorrt.version}"
@@ -131,6 +132,8 @@ def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
             tell(stage="reading the plan's layers")
             text = layers_text(made, plan, layout, capacity=capacity, options=options)
             Path(request["layers"]).write_text(text)
+    elif request["fp8"]:
+        require_fp8(options.gpu or gpu_here())
     tell(done=name)
 
 

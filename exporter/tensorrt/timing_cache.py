@@ -36,18 +36,19 @@ class TimingCache:
                 "kernels on the machine that runs the plan; leave the option out"
             )
         data = self._read()
+        problems, warnings = len(logger.problems), len(logger.warnings)
         self._cache = config.create_timing_cache(data)
+        taken = self._cache is not None and config.set_timing_cache(
+            self._cache, ignore_mismatch=False
+        )
+        said = logger.problems[problems:] + logger.warnings[warnings:]
         # What it cannot read it replaces by nothing, with a warning: the file would be lost.
-        amiss = (line for line in logger.warnings + logger.problems if _CACHE in line.lower())
-        if (
-            self._cache is None
-            or (data and any(amiss))
-            or not config.set_timing_cache(self._cache, ignore_mismatch=False)
-        ):
-            why = next(iter(logger.problems + logger.warnings), "it does not say why")
+        replaced = data and any(_CACHE in line.lower() for line in said)
+        if replaced or not taken:
             raise InputError(
-                f"--timing-cache {file}: {builder} refuses it ({why}): it must have been measured "
-                "by this version on a GPU like this one; name another file"
+                f"--timing-cache {file}: {builder} refuses it "
+                f"({said[0] if said else 'it does not say why'}): it must have been measured by "
+                "this version on a GPU like this one; name another file"
             )
 
     def write(self) -> None:

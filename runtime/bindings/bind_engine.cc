@@ -21,7 +21,7 @@ using namespace deltaport;
 namespace {
 
 // What PlanFacts holds, in order.
-using PlanRow = std::tuple<std::string, std::string, int64_t, int64_t, int64_t>;
+using PlanRow = std::tuple<std::string, std::string, std::string, int64_t, int64_t, int64_t>;
 
 std::shared_ptr<Engine> make_engine(const std::string& name, Manifest manifest,
                                     const std::string& path, std::optional<nb::bytes> graph,
@@ -57,7 +57,7 @@ void bind_engine(nb::module_& m) {
         "max_positions"_a, "eos_token_ids"_a, "op_library_version"_a, "state"_a, "plan"_a.none(),
         "identity"_a,
         "What the runtime needs of a manifest; state as StateMemory takes it, plan its file, builder, "
-        "slots, prefill tokens and capacity.");
+        "GPU, slots, prefill tokens and capacity.");
   m.def("runs_our_kernels", &runs_our_kernels, "target"_a,
         "Whether engines for ``target`` run the custom ops by our kernels.");
   m.def("runs_plans", &runs_plans, "target"_a,

@@ -99,6 +99,7 @@ nb::dict opened(const std::string& folder, bool checksums) {
     nb::dict facts;
     facts["file"] = plan->file;
     facts["builder"] = plan->builder;
+    facts["gpu"] = plan->gpu;
     facts["slots"] = plan->slots;
     facts["prefill_tokens"] = plan->prefill_tokens;
     facts["capacity"] = plan->capacity;

@@ -24,8 +24,8 @@ enum class Device { cpu, cuda };
 struct DecoderOptions {
   std::string onnxruntime = "libonnxruntime.so.1";  // path or name of the library
   std::string kernels;           // path of ort_kernels.so; needed by engines for ort-cpu
-  std::string tensorrt;  // path or name of TensorRT's library; empty: by what built the plan
-  std::string plugins;   // path of libdeltaport_tensorrt.so; needed by engines for TensorRT
+  std::string tensorrt;          // the same of TensorRT; empty: by what built the plan
+  std::string plugins;           // path of libdeltaport_tensorrt.so; needed by engines with plans
   int threads = 0;               // compute threads; 0: one per core
   std::optional<Device> device;  // none: a GPU for engines made for one where there is one
 };
@@ -52,6 +52,7 @@ struct StepTraits {
   std::optional<int64_t> capacity;  // columns of caches, no fewer and no more
   int64_t most_rows = std::numeric_limits<int64_t>::max();    // of a step
   int64_t most_tokens = std::numeric_limits<int64_t>::max();  // of a row in a step
+  bool compiled() const { return capacity.has_value(); }
 };
 
 // The state of a session and the steps over it, which refer to it.
@@ -67,6 +68,8 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
+  // The file that is run, for errors.
+  virtual const std::string& file() const = 0;
   virtual std::vector<Port> inputs() const = 0;
   virtual std::vector<Port> outputs() const = 0;
   virtual StepTraits traits() const = 0;
@@ -84,7 +87,7 @@ std::unique_ptr<const Decoder> open_decoder(const DecoderSource& source, const M
 
 // Throws EngineError unless the graph has exactly the inputs and outputs that the manifest and
 // `taps`, further outputs, promise.
-void check_interface(const Decoder& decoder, const std::filesystem::path& path,
-                     const Manifest& manifest, std::span<const std::string> taps);
+void check_interface(const Decoder& decoder, const Manifest& manifest,
+                     std::span<const std::string> taps);
 
 }  // namespace deltaport

@@ -51,8 +51,8 @@ bool fits(const std::vector<int64_t>& found, const std::vector<int64_t>& promise
 
 }  // namespace
 
-void check_interface(const Decoder& decoder, const std::filesystem::path& path,
-                     const Manifest& manifest, std::span<const std::string> taps) {
+void check_interface(const Decoder& decoder, const Manifest& manifest,
+                     std::span<const std::string> taps) {
   std::map<std::string, Port> found;
   for (const Port& port : decoder.inputs()) found[port.name] = port;
   for (const Port& port : decoder.outputs()) found[port.name] = port;
@@ -65,12 +65,12 @@ void check_interface(const Decoder& decoder, const std::filesystem::path& path,
   for (const std::string& name : names) {
     const bool in_graph = found.contains(name);
     if (in_graph && expected.contains(name)) continue;
-    throw EngineError(path.string() + ": " + name + " is only in the " +
+    throw EngineError(decoder.file() + ": " + name + " is only in the " +
                       (in_graph ? "graph" : "manifest") + "; export the engine again");
   }
   for (const auto& [name, promise] : expected) {
     if (found[name].type != promise.type || !fits(found[name].shape, promise.shape)) {
-      throw EngineError(path.string() + ": " + name +
+      throw EngineError(decoder.file() + ": " + name +
                         " has another dtype or shape than the manifest says");
     }
   }

@@ -20,9 +20,10 @@ struct Queue;    // a stream: what is put into it is done in that order
 struct Context;  // a profile of a plan with shapes and addresses of its inputs and outputs
 struct Graph;    // a run of a context, recorded
 
-// Why something failed, in one line.
+// Why something failed, in one line, and whether for want of memory.
 struct Problem {
   char text[512];
+  bool memory;
 };
 
 struct Shape {

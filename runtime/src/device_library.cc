@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-#include <new>
+#include <string>
 #include <utility>
 
 #include "errors.h"
@@ -36,7 +36,10 @@ DeviceQueue::DeviceQueue(const device::Api& api, device::Plan* plan, std::string
 DeviceQueue::~DeviceQueue() { api_.close_queue(queue_); }
 
 void DeviceQueue::check(bool well, const device::Problem& problem) const {
-  if (!well) throw EngineError(name_ + ": " + problem.text);
+  if (well) return;
+  const std::string what = name_ + ": " + problem.text;
+  if (problem.memory) throw CapacityError(what + "; use fewer sequences or shorter ones");
+  throw EngineError(what);
 }
 
 void DeviceQueue::finish() {
@@ -62,7 +65,10 @@ DeviceMemory device_memory(const device::Api& api, size_t bytes) {
 
 std::shared_ptr<std::byte[]> pinned_memory(const device::Api& api, size_t bytes) {
   void* const made = api.allocate_pinned(bytes);
-  if (made == nullptr) throw std::bad_alloc();
+  if (made == nullptr) {
+    throw CapacityError("no pinned memory for " + std::to_string(bytes) +
+                        " bytes; use fewer sequences or smaller chunks");
+  }
   return {static_cast<std::byte*>(made), api.release_pinned};
 }
 

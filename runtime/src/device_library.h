@@ -12,7 +12,8 @@ namespace deltaport {
 // Loads `library` once; it stays. Throws EngineError where it is missing or another version's.
 const device::Api& device_api(const std::string& library);
 
-// A stream of a plan's GPU, and its memory. What fails throws EngineError, which names the engine.
+// A stream of a plan's GPU, and its memory. What fails throws EngineError, or CapacityError for want
+// of memory, which name the engine.
 class DeviceQueue {
  public:
   DeviceQueue(const device::Api& api, device::Plan* plan, std::string name);
@@ -38,7 +39,7 @@ class DeviceQueue {
 // Memory of the GPU; null where none is left, or for no bytes.
 using DeviceMemory = std::unique_ptr<std::byte, void (*)(void*)>;
 DeviceMemory device_memory(const device::Api& api, size_t bytes);
-// Pinned memory of the host. Throws std::bad_alloc.
+// Pinned memory of the host. Throws CapacityError.
 std::shared_ptr<std::byte[]> pinned_memory(const device::Api& api, size_t bytes);
 
 }  // namespace deltaport

@@ -25,29 +25,28 @@ DeviceStateMemory::DeviceStateMemory(StateLayout layout, int64_t slots, int64_t 
       capacity_(capacity),
       apart_(apart),
       queue_(std::move(queue)),
-      tensors_(take(slots)),
       scratch_(none(queue_->api())),
       parity_(static_cast<size_t>(slots), false) {
   size_t largest = 0;
-  for (const Tensor& tensor : tensors_) largest = std::max(largest, tensor.geometry.row_bytes());
+  for (const StateTensor& tensor : layout_) {
+    tensors_.push_back(take(tensor, slots));
+    largest = std::max(largest, tensors_.back().geometry.row_bytes());
+  }
   scratch_ = device_memory(queue_->api(), largest);
   if (scratch_ == nullptr && largest != 0) throw_no_memory(layout_.front(), 1, capacity);
 }
 
-std::vector<DeviceStateMemory::Tensor> DeviceStateMemory::take(int64_t slots) const {
+DeviceStateMemory::Tensor DeviceStateMemory::take(const StateTensor& tensor, int64_t slots) const {
   const device::Api& api = queue_->api();
-  std::vector<Tensor> taken;
-  for (const StateTensor& tensor : layout_) {
-    const Geometry geometry = geometry_of(tensor, slots, capacity_);
-    const size_t stride = apart_ ? aligned(geometry.row_bytes()) : geometry.row_bytes();
-    const size_t bytes = static_cast<size_t>(slots) * stride;
-    Tensor& made = taken.emplace_back(Tensor{geometry, stride, {none(api), none(api)}});
-    for (int i = 0; i < geometry.buffers; ++i) {
-      made.buffers[i] = device_memory(api, bytes);
-      if (made.buffers[i] == nullptr && bytes != 0) throw_no_memory(tensor, slots, capacity_);
-      // Caches, too: what nobody attends to has weight 0, and 0 times what memory may hold is not 0.
-      queue_->zero(made.buffers[i].get(), bytes);
-    }
+  const Geometry geometry = geometry_of(tensor, slots, capacity_);
+  const size_t stride = apart_ ? aligned(geometry.row_bytes()) : geometry.row_bytes();
+  const size_t bytes = static_cast<size_t>(slots) * stride;
+  Tensor taken{geometry, stride, {none(api), none(api)}};
+  for (int i = 0; i < geometry.buffers; ++i) {
+    taken.buffers[i] = device_memory(api, bytes);
+    if (taken.buffers[i] == nullptr && bytes != 0) throw_no_memory(tensor, slots, capacity_);
+    // Caches, too: what nobody attends to has weight 0, and 0 times what memory may hold is not 0.
+    queue_->zero(taken.buffers[i].get(), bytes);
   }
   return taken;
 }
@@ -65,16 +64,18 @@ void DeviceStateMemory::reserve(int64_t slots, int64_t capacity, std::span<const
                         " are wanted; export the engine with a larger --context");
   }
   if (slots <= slots_) return;
-  std::vector<Tensor> larger = take(slots);
-  for (size_t t = 0; t < larger.size(); ++t) {
+  // One after the other, so that no more than one is there twice. Where one finds no memory, those
+  // before it have room that is not used.
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    Tensor larger = take(layout_[t], slots);
     for (int64_t slot = 0; slot < slots_; ++slot) {
-      copy_row(larger[t].geometry, larger[t].row(parity_[slot], slot), current(tensors_[t], slot),
+      copy_row(larger.geometry, larger.row(parity_[slot], slot), current(tensors_[t], slot),
                used[slot]);
     }
+    queue_->finish();  // what is copied from goes now
+    tensors_[t] = std::move(larger);
   }
-  queue_->finish();  // what is copied from goes now
   parity_.resize(static_cast<size_t>(slots), false);
-  tensors_ = std::move(larger);
   slots_ = slots;
 }
 

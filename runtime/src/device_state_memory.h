@@ -58,7 +58,7 @@ class DeviceStateMemory final : public StateMemory {
     std::byte* row(bool second, int64_t slot) const;
   };
 
-  std::vector<Tensor> take(int64_t slots) const;
+  Tensor take(const StateTensor& tensor, int64_t slots) const;
   std::byte* current(const Tensor& tensor, int64_t slot) const {
     return tensor.row(parity_[slot], slot);
   }

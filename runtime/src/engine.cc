@@ -34,7 +34,7 @@ Engine::Engine(std::string name, Manifest manifest, const DecoderSource& source,
       manifest_(supported(std::move(manifest), name_)),
       taps_(std::move(taps)),
       decoder_(open_decoder(source, manifest_, options)) {
-  check_interface(*decoder_, source.path, manifest_, taps_);
+  check_interface(*decoder_, manifest_, taps_);
 }
 
 int64_t Engine::longest_context() const {

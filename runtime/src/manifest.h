@@ -16,6 +16,7 @@ namespace deltaport {
 struct PlanFacts {
   std::string file;     // relative to the folder and inside it
   std::string builder;  // "TensorRT 11.4.0" or "TensorRT-RTX 1.7.1.116"
+  std::string gpu;      // "sm89", or "this": that of the machine it was built on
   int64_t slots;
   int64_t prefill_tokens;
   int64_t capacity;

@@ -109,7 +109,7 @@ std::optional<PlanFacts> read_plan(const Json& value, const std::string& source)
                       (text ? "text" : "a positive integer"));
   }
   return PlanFacts{get(plan, "file").as<std::string>(), get(plan, "builder").as<std::string>(),
-                   get(plan, "slots").as<int64_t>(), get(plan, "prefill_tokens").as<int64_t>(),
+                   get(plan, "gpu").as<std::string>(), get(plan, "slots").as<int64_t>(), get(plan, "prefill_tokens").as<int64_t>(),
                    get(plan, "capacity").as<int64_t>()};
 }
 

@@ -85,7 +85,9 @@ bool use_cuda(const std::string& target, std::optional<Device> device,
 
 OnnxDecoder::OnnxDecoder(const OnnxRuntime& ort, const DecoderSource& source, const Manifest& manifest,
                  const DecoderOptions& options)
-    : ort_(ort), runs_our_kernels_(runs_our_kernels(manifest.target)) {
+    : ort_(ort),
+      file_(source.path.string()),
+      runs_our_kernels_(runs_our_kernels(manifest.target)) {
   const bool cuda = use_cuda(manifest.target, options.device, ort.providers());
   const ort::Api& api = ort.api();
   const Options held(ort);

@@ -19,6 +19,7 @@ class OnnxDecoder final : public Decoder {
   ~OnnxDecoder() override;
 
   const OnnxRuntime& ort() const { return ort_; }
+  const std::string& file() const override { return file_; }
   std::vector<Port> inputs() const override;
   std::vector<Port> outputs() const override;
   StepTraits traits() const override;
@@ -32,6 +33,7 @@ class OnnxDecoder final : public Decoder {
 
  private:
   const OnnxRuntime& ort_;
+  const std::string file_;
   bool runs_our_kernels_;
   ort::Session* session_ = nullptr;
 };

@@ -56,20 +56,21 @@ PlanDecoder::PlanDecoder(const DecoderSource& source, const Manifest& manifest,
                          const DecoderOptions& options)
     : api_(device_api(options.plugins)),
       facts_(plan_of(source, manifest, options)),
+      file_((source.folder / facts_.file).string()),
       plan_(nullptr, api_.close_plan) {
-  const std::string file = (source.folder / facts_.file).string();
   const std::string library =
       options.tensorrt.empty() ? library_of(facts_.builder) : options.tensorrt;
   device::Problem problem{};
-  plan_.reset(api_.open_plan(library.c_str(), options.plugins.c_str(), file.c_str(), &problem));
+  plan_.reset(api_.open_plan(library.c_str(), options.plugins.c_str(), file_.c_str(), &problem));
   if (plan_ == nullptr) {
-    throw EngineError(file + ": built by " + facts_.builder + ": " + problem.text);
+    throw EngineError(file_ + ": built by " + facts_.builder + " for " + facts_.gpu + " GPU: " +
+                      problem.text);
   }
-  check_profiles(file);
-  check_alignment(manifest, file);
+  check_profiles();
+  check_state(manifest);
 }
 
-void PlanDecoder::check_profiles(const std::string& file) const {
+void PlanDecoder::check_profiles() const {
   const char* const ids = kStepInputs[kInputIds];
   const auto expected = {std::pair(facts_.slots, int64_t{1}),
                          std::pair(int64_t{1}, facts_.prefill_tokens)};
@@ -80,24 +81,30 @@ void PlanDecoder::check_profiles(const std::string& file) const {
     const device::Shape found = api_.largest(plan_.get(), ids, profile++);
     fits = found.rank == 2 && found.sizes[0] == rows && found.sizes[1] == tokens;
     if (fits) continue;
-    throw EngineError(file + ": takes " + ids + " up to " + text_of(found) + ", expected [" +
+    throw EngineError(file_ + ": takes " + ids + " up to " + text_of(found) + ", expected [" +
                       std::to_string(rows) + ", " + std::to_string(tokens) +
                       "] by the manifest; export the engine again");
   }
   if (!fits) {
-    throw EngineError(file + ": has " + std::to_string(api_.profile_count(plan_.get())) +
+    throw EngineError(file_ + ": has " + std::to_string(api_.profile_count(plan_.get())) +
                       " profiles, expected one for decode and one for prefill; export the engine "
                       "again");
   }
 }
 
-// Rows that decode together lie one behind the other, and any of them may be the first.
-void PlanDecoder::check_alignment(const Manifest& manifest, const std::string& file) const {
-  if (facts_.slots == 1) return;
+void PlanDecoder::check_state(const Manifest& manifest) const {
+  if (manifest.ragged) {
+    throw EngineError(file_ + ": ragged by the manifest, which no plan is; export the engine again");
+  }
   for (const StateTensor& tensor : manifest.state) {
+    if (tensor.kind == StateKind::kv && !tensor.in_place) {
+      throw EngineError(file_ + ": " + tensor.input + " is swapped by the manifest, and TensorRT "
+                        "updates caches where they are; export the engine again");
+    }
+    // Rows that decode together lie one behind the other, and any of them may be the first.
     const size_t bytes = geometry_of(tensor, 1, facts_.capacity).row_bytes();
-    if (bytes == aligned(bytes)) continue;
-    throw EngineError(file + ": " + tensor.input + " takes " + std::to_string(bytes) +
+    if (facts_.slots == 1 || bytes == aligned(bytes)) continue;
+    throw EngineError(file_ + ": " + tensor.input + " takes " + std::to_string(bytes) +
                       " bytes a sequence, expected a multiple of " +
                       std::to_string(kDeviceAlignment) + " where several decode together; export "
                       "the engine with --slots 1");

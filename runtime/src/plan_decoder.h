@@ -23,6 +23,7 @@ class PlanDecoder final : public Decoder {
   // than the manifest says.
   PlanDecoder(const DecoderSource& source, const Manifest& manifest, const DecoderOptions& options);
 
+  const std::string& file() const override { return file_; }
   std::vector<Port> inputs() const override { return ports(true); }
   std::vector<Port> outputs() const override { return ports(false); }
   StepTraits traits() const override;
@@ -30,11 +31,12 @@ class PlanDecoder final : public Decoder {
 
  private:
   std::vector<Port> ports(bool inputs) const;
-  void check_profiles(const std::string& file) const;
-  void check_alignment(const Manifest& manifest, const std::string& file) const;
+  void check_profiles() const;
+  void check_state(const Manifest& manifest) const;
 
   const device::Api& api_;
   const PlanFacts facts_;
+  const std::string file_;
   std::unique_ptr<device::Plan, void (*)(device::Plan*)> plan_;
 };
 

@@ -11,9 +11,10 @@ namespace deltaport {
 
 namespace {
 
-// A session that decodes all its rows has two, one for each buffer of the state; the rest is for
-// rows that end and come. Each has a context with a few megabytes of its own.
-constexpr size_t kMostDecodes = 16;
+// Each has a context, with some memory of its own. A session that decodes all its rows has two for
+// each plan's worth of them, one for each buffer of the state.
+constexpr size_t kMostDecodes = 32;
+constexpr size_t kMostSeen = 1024;
 
 // Bytes of a step's inputs, all of them, each aligned.
 size_t input_bytes(int64_t tokens) {  // of all rows
@@ -27,17 +28,20 @@ PlanStepRun::PlanStepRun(const Engine& engine, const StateMemory& memory, const 
                          std::shared_ptr<DeviceQueue> queue)
     : engine_(engine),
       memory_(memory),
+      facts_(facts),
       queue_(std::move(queue)),
       api_(queue_->api()),
       inputs_(nullptr, api_.release),
       logits_(nullptr, api_.release),
-      prefill_(nullptr, api_.close_context) {
+      prefill_(nullptr, api_.close_context),
+      decode_(nullptr, api_.close_context) {
   const size_t bytes = input_bytes(std::max(facts.slots, facts.prefill_tokens));
   staged_ = pinned_memory(api_, bytes);
   inputs_ = device_memory(api_, bytes);
   if (inputs_ == nullptr) throw CapacityError(engine.name() + ": no memory left on the GPU");
   reserve_logits(facts.slots);
   prefill_ = open_context(kPrefillProfile);
+  decode_ = open_context(kDecodeProfile);
 }
 
 PlanStepRun::Context PlanStepRun::open_context(int32_t profile) {
@@ -48,11 +52,17 @@ PlanStepRun::Context PlanStepRun::open_context(int32_t profile) {
 }
 
 std::shared_ptr<float[]> PlanStepRun::logits_memory(size_t count) const {
+  // Those of a whole prompt are large, and not worth pinning for once.
+  const size_t pinned = static_cast<size_t>(facts_.slots * engine_.manifest().vocab_size);
+  if (count > pinned) return StepRun::logits_memory(count);
   const std::shared_ptr<std::byte[]> memory = pinned_memory(api_, count * sizeof(float));
   return {memory, reinterpret_cast<float*>(memory.get())};
 }
 
-void PlanStepRun::forget() { decodes_.clear(); }
+void PlanStepRun::forget() {
+  decodes_.clear();
+  seen_.clear();
+}
 
 void PlanStepRun::reserve_logits(int64_t rows) {
   if (rows <= logits_rows_) return;
@@ -120,30 +130,52 @@ void PlanStepRun::enqueue(device::Context* context) {
   queue_->check(api_.enqueue(context, &problem), problem);
 }
 
-PlanStepRun::Decode& PlanStepRun::decode_of(const Key& key) {
+PlanStepRun::Decode* PlanStepRun::decode_of(const Key& key) {
   const auto found = decodes_.find(key);
-  if (found != decodes_.end()) return found->second;
+  if (found != decodes_.end()) return &found->second;
+  if (seen_.size() >= kMostSeen) seen_.clear();
+  if (seen_.insert(key).second) return nullptr;
   if (decodes_.size() >= kMostDecodes) {
-    decodes_.erase(std::ranges::min_element(
-        decodes_, {}, [](const auto& entry) { return entry.second.last_used; }));
+    const auto oldest = std::ranges::min_element(
+        decodes_, {}, [](const auto& entry) { return entry.second.last_used; });
+    // One that is used in turns with too many others must not go for each of these.
+    if (runs_ - oldest->second.last_used < 8 * kMostDecodes) return nullptr;
+    decodes_.erase(oldest);
   }
   Decode made{open_context(kDecodeProfile), Graph(nullptr, api_.release_graph)};
   bind(made.context.get(), key);
-  return decodes_.emplace(key, std::move(made)).first->second;
+  return &decodes_.emplace(key, std::move(made)).first->second;
 }
 
-// The first run of its kind is not recorded, as TensorRT wants it; the second is.
+// The first step of its kind runs as it comes, the second in a context of its own, the third is
+// recorded.
 void PlanStepRun::decode(const Key& key) {
-  Decode& decode = decode_of(key);
-  const bool ran = decode.last_used != 0;
-  decode.last_used = ++runs_;
-  device::Problem problem{};
-  if (ran && decode.records && decode.graph == nullptr) {
-    decode.graph.reset(api_.record(decode.context.get(), &problem));
-    decode.records = decode.graph != nullptr;
+  ++runs_;
+  Decode* const decode = decode_of(key);
+  if (decode == nullptr) {
+    bind(decode_.get(), key);
+    return enqueue(decode_.get());
   }
-  if (decode.graph == nullptr) return enqueue(decode.context.get());
-  queue_->check(api_.launch(decode.graph.get(), &problem), problem);
+  decode->last_used = runs_;
+  device::Problem problem{};
+  if (decode->ran && decode->records && decode->graph == nullptr) {
+    decode->graph.reset(api_.record(decode->context.get(), &problem));
+    decode->records = decode->graph != nullptr;
+  }
+  if (decode->graph == nullptr) {
+    enqueue(decode->context.get());
+    decode->ran = true;
+  } else {
+    queue_->check(api_.launch(decode->graph.get(), &problem), problem);
+  }
+}
+
+void PlanStepRun::start(const StepPlan& plan, const Key& key) {
+  reserve_logits(key.logits);
+  stage(plan);
+  if (key.tokens == 1) return decode(key);
+  bind(prefill_.get(), key);
+  enqueue(prefill_.get());
 }
 
 void PlanStepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
@@ -151,19 +183,17 @@ void PlanStepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
   const int64_t wanted = static_cast<int64_t>(plan.logit_index.size());
   const Key key{plan.first_slot, plan.size(), plan.width, std::max<int64_t>(wanted, 1),
                 memory_.parity(plan.first_slot)};
-  const auto start = std::chrono::steady_clock::now();
-  reserve_logits(key.logits);
-  stage(plan);
-  if (key.tokens == 1) {
-    decode(key);
-  } else {
-    bind(prefill_.get(), key);
-    enqueue(prefill_.get());
-  }
   const size_t count = static_cast<size_t>(wanted * engine_.manifest().vocab_size);
-  queue_->copy(logits, logits_.get(), count * sizeof(float));
-  queue_->finish();
-  nanoseconds_ += (std::chrono::steady_clock::now() - start).count();
+  const auto began = std::chrono::steady_clock::now();
+  try {
+    start(plan, key);
+    queue_->copy(logits, logits_.get(), count * sizeof(float));
+    queue_->finish();
+  } catch (...) {
+    decodes_.erase(key);  // what its context and graph are now nobody knows
+    throw;
+  }
+  nanoseconds_ += (std::chrono::steady_clock::now() - began).count();
   if (take_cancel()) {
     throw StepCancelledError(engine_.name() + ": the step was cancelled");
   }

@@ -1,5 +1,5 @@
-// Runs of a plan by TensorRT. Decode steps are recorded as CUDA graphs, which start at once where a
-// run costs the host some microseconds for each of the plan's kernels.
+// Runs of a plan by TensorRT. Decode steps that come again are recorded as CUDA graphs, which start at
+// once where a run costs the host some microseconds for each of the plan's kernels.
 #pragma once
 
 #include <array>
@@ -7,7 +7,7 @@
 #include <compare>
 #include <map>
 #include <memory>
-#include <vector>
+#include <set>
 
 #include "engine.h"
 #include "plan_decoder.h"
@@ -38,10 +38,12 @@ class PlanStepRun final : public StepRun {
     bool parity;
     auto operator<=>(const Key&) const = default;
   };
+  // One that came before: its own context, for a graph is right while its context is as it was.
   struct Decode {
-    Context context;  // its own: a graph is right while its context is as it was
+    Context context;
     Graph graph;
-    bool records = true;  // whether it can be recorded, as far as is known
+    bool ran = false;     // without being recorded, as TensorRT wants it first
+    bool records = true;  // whether it can be, as far as is known
     uint64_t last_used = 0;
   };
 
@@ -53,10 +55,13 @@ class PlanStepRun final : public StepRun {
   void bind(device::Context* context, const Key& key);
   void enqueue(device::Context* context);
   void decode(const Key& key);
-  Decode& decode_of(const Key& key);
+  // Null where a step is better run as it comes.
+  Decode* decode_of(const Key& key);
+  void start(const StepPlan& plan, const Key& key);
 
   const Engine& engine_;
   const StateMemory& memory_;
+  const PlanFacts& facts_;
   const std::shared_ptr<DeviceQueue> queue_;
   const device::Api& api_;
   std::shared_ptr<std::byte[]> staged_;  // inputs as they go to the GPU
@@ -64,8 +69,9 @@ class PlanStepRun final : public StepRun {
   std::array<size_t, kStepInputCount> offsets_{};
   DeviceMemory logits_;
   int64_t logits_rows_ = 0;
-  Context prefill_;
+  Context prefill_, decode_;  // of steps as they come
   std::map<Key, Decode> decodes_;
+  std::set<Key> seen_;  // decode steps that came once
   uint64_t runs_ = 0;
   std::atomic<bool> cancelled_ = false;
 };

@@ -49,10 +49,13 @@ int64_t Session::take_slot(int64_t row) {  // needs no memory once it changes an
   auto free = std::ranges::find(books_.row_of_slot, kNobody);
   if (free == books_.row_of_slot.end()) {
     const int64_t slots = memory_->slots();
-    grow(books_.row_of_slot, static_cast<size_t>(2 * slots));
-    memory_->reserve(2 * slots, memory_->capacity(), used());
+    // Doubled where memory is not taken before it is used.
+    const bool takes_all = engine_->decoder().traits().compiled();
+    const int64_t more = slots + (takes_all ? std::max<int64_t>(slots / 4, 1) : slots);
+    grow(books_.row_of_slot, static_cast<size_t>(more));
+    memory_->reserve(more, memory_->capacity(), used());
     run_->forget();
-    books_.row_of_slot.resize(2 * slots, kNobody);
+    books_.row_of_slot.resize(more, kNobody);
     free = books_.row_of_slot.begin() + slots;
   }
   *free = row;

@@ -33,6 +33,7 @@ void Session::reserve(int64_t columns) {
 
 int64_t Session::step_width(std::span<const int64_t> rows) const {
   const StepTraits traits = engine_->decoder().traits();
+  if (traits.compiled()) return traits.most_tokens;
   int64_t most = limits_.most_tokens;
   if (traits.holds_scores) {
     int64_t longest = 0;
@@ -129,6 +130,8 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
   const bool ragged = engine_->manifest().ragged;
   reserve(columns_of(work, ragged));
   auto groups = group_rows(std::move(work), ragged);
+  // Rows that run alone may stay where they are.
+  if (traits.most_rows == 1) groups = cut_groups(std::move(groups), 1);
   // All are placed before any runs: what a run wrote must not move until it is committed. Only one
   // group has several rows, so placing it moves none of the others out of place.
   for (auto& group : groups) {

@@ -1,7 +1,9 @@
 #include "context.h"
 
 #include <algorithm>
+#include <string>
 
+#include "logger.h"
 #include "problem.h"
 
 namespace deltaport::device {
@@ -13,8 +15,9 @@ struct Graph {
 
 namespace {
 
-bool refused(Context* context, const char* what, Problem* problem) {
-  return fail(problem, what, context->queue->plan->logger.take("TensorRT does not say why").c_str());
+bool refused(const char* what, Problem* problem) {
+  const std::string why = Logger::get().found("TensorRT does not say why");
+  return fail(problem, what, why.c_str());
 }
 
 }  // namespace
@@ -23,15 +26,16 @@ Context* open_context(Queue* queue, int32_t profile, Problem* problem) {
   using nvinfer1::ExecutionContextAllocationStrategy;
   auto context = std::make_unique<Context>(Context{queue, nullptr});
   nvinfer1::ICudaEngine& engine = *queue->plan->engine;
+  Logger::get().begin();
   context->made.reset(
       engine.createExecutionContext(ExecutionContextAllocationStrategy::kUSER_MANAGED));
   if (context->made == nullptr) {
-    refused(context.get(), "TensorRT cannot run the plan", problem);
+    refused("TensorRT cannot run the plan", problem);
     return nullptr;
   }
   context->made->setDeviceMemoryV2(queue->scratch, queue->scratch_bytes);
   if (!context->made->setOptimizationProfileAsync(profile, queue->stream)) {
-    refused(context.get(), "the plan's profile cannot be chosen", problem);
+    refused("the plan's profile cannot be chosen", problem);
     return nullptr;
   }
   return context.release();
@@ -41,26 +45,35 @@ void close_context(Context* context) { delete context; }
 
 bool set_input(Context* context, const char* name, const Shape* shape, const void* address,
                Problem* problem) {
+  Logger::get().begin();
   nvinfer1::Dims dims{};
   dims.nbDims = shape->rank;
   std::copy_n(shape->sizes, shape->rank, dims.d);
   return (context->made->setInputShape(name, dims) &&
           context->made->setInputTensorAddress(name, address)) ||
-         refused(context, name, problem);
+         refused(name, problem);
 }
 
 bool set_output(Context* context, const char* name, void* address, Problem* problem) {
-  return context->made->setOutputTensorAddress(name, address) || refused(context, name, problem);
+  Logger::get().begin();
+  return context->made->setOutputTensorAddress(name, address) || refused(name, problem);
 }
 
 bool enqueue(Context* context, Problem* problem) {
+  Logger::get().begin();
   return context->made->enqueueV3(context->queue->stream) ||
-         refused(context, "a step failed", problem);
+         refused("a step failed", problem);
 }
 
 Graph* record(Context* context, Problem* problem) {
   constexpr const char* kWhat = "a step cannot be recorded";
   const cudaStream_t stream = context->queue->stream;
+#if ENABLE_FEATURE_DISABLE_RUNTIME_ALLOCATION
+  if (!context->made->isStreamCapturable(stream)) {
+    fail(problem, kWhat, "it takes memory as it runs");
+    return nullptr;
+  }
+#endif
   // Of this thread alone: others may take memory meanwhile.
   if (!succeed(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), kWhat, problem)) {
     return nullptr;

@@ -1,31 +1,23 @@
-// What TensorRT says, of which the last error is kept.
+// What TensorRT says, of which the first error of a call is kept: those after it tell what it led to.
 #pragma once
 
 #include <NvInferRuntime.h>
 
-#include <mutex>
 #include <string>
 
 namespace deltaport::device {
 
+// There is one, which is never destroyed: TensorRT goes on using the first logger it is given, of
+// whichever runtime, as long as any runtime lives.
 class Logger final : public nvinfer1::ILogger {
  public:
-  void log(Severity severity, const char* message) noexcept override {
-    if (severity > Severity::kERROR) return;
-    const std::lock_guard lock(mutex_);
-    last_.assign(message, 0, std::string_view(message).find('\n'));
-  }
-  // The last error, or `otherwise`; it is forgotten then.
-  std::string take(const char* otherwise) {
-    const std::lock_guard lock(mutex_);
-    std::string found = last_.empty() ? otherwise : std::move(last_);
-    last_.clear();
-    return found;
-  }
+  static Logger& get();
 
- private:
-  std::mutex mutex_;
-  std::string last_;
+  void log(Severity severity, const char* message) noexcept override;
+  // Of this thread: forgets what was said until now.
+  void begin();
+  // The first error said in this thread since, or `otherwise`.
+  std::string found(const char* otherwise) const;
 };
 
 }  // namespace deltaport::device

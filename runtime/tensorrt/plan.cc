@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string>
 
+#include "logger.h"
 #include "problem.h"
 
 namespace deltaport::device {
@@ -25,12 +26,14 @@ using CreateRuntime = void* (*)(void* logger, int32_t version) noexcept;
 class MappedFile {
  public:
   explicit MappedFile(const char* path) {
+    errno = 0;
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     struct stat facts {};
-    if (file >= 0 && fstat(file, &facts) == 0 && facts.st_size > 0) {
+    if (file >= 0 && fstat(file, &facts) == 0) {
       size_ = static_cast<size_t>(facts.st_size);
-      data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+      if (size_ != 0) data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
     }
+    problem_ = errno;
     if (file >= 0) close(file);
   }
   ~MappedFile() {
@@ -41,10 +44,13 @@ class MappedFile {
 
   const void* data() const { return data_ == MAP_FAILED ? nullptr : data_; }
   size_t size() const { return size_; }
+  // Why there is no data.
+  const char* problem() const { return problem_ == 0 ? "is empty" : std::strerror(problem_); }
 
  private:
   void* data_ = MAP_FAILED;
   size_t size_ = 0;
+  int problem_ = 0;
 };
 
 std::string text_of(int32_t version) {
@@ -62,7 +68,7 @@ bool check_version(void* library, const char* name, Problem* problem) {
   return fail(problem, name, why.c_str());
 }
 
-// A GPU with a driver, said by CUDA: TensorRT's own words for its want are many.
+// Asks CUDA for a GPU with a driver.
 bool find_gpu(Problem* problem) {
   int count = 0;
   if (!succeed(cudaGetDeviceCount(&count), "there is no NVIDIA GPU to run it", problem)) return false;
@@ -75,25 +81,29 @@ bool open_runtime(Plan* plan, const char* name, Problem* problem) {
     const char* const why = dlerror();
     return fail(problem, "TensorRT cannot be loaded", why == nullptr ? name : why);
   }
-  if (!check_version(library, name, problem)) return false;
+  // TensorRT's own words for the want of a GPU are many.
+  if (!check_version(library, name, problem) || !find_gpu(problem)) return false;
   const auto create =
       reinterpret_cast<CreateRuntime>(dlsym(library, "createInferRuntime_INTERNAL"));
   if (create == nullptr) return fail(problem, name, "has no createInferRuntime_INTERNAL");
+  Logger::get().begin();
   plan->runtime.reset(
-      static_cast<nvinfer1::IRuntime*>(create(&plan->logger, NV_TENSORRT_VERSION)));
+      static_cast<nvinfer1::IRuntime*>(create(&Logger::get(), NV_TENSORRT_VERSION)));
   if (plan->runtime != nullptr) return true;
-  return fail(problem, name, plan->logger.take("does not start").c_str());
+  return fail(problem, name, Logger::get().found("does not start").c_str());
 }
 
 bool open_engine(Plan* plan, const char* plugins, const char* path, Problem* problem) {
+  Logger::get().begin();
   if (plan->runtime->getPluginRegistry().loadLibrary(plugins) == nullptr) {
-    return fail(problem, plugins, plan->logger.take("its plugins cannot be loaded").c_str());
+    return fail(problem, plugins, Logger::get().found("its plugins cannot be loaded").c_str());
   }
   const MappedFile file(path);
-  if (file.data() == nullptr) return fail(problem, "cannot be read", std::strerror(errno));
+  if (file.data() == nullptr) return fail(problem, "cannot be read", file.problem());
+  Logger::get().begin();
   plan->engine.reset(plan->runtime->deserializeCudaEngine(file.data(), file.size()));
   if (plan->engine != nullptr) return true;
-  return fail(problem, "TensorRT refuses it", plan->logger.take("it does not say why").c_str());
+  return fail(problem, "TensorRT refuses it", Logger::get().found("it does not say why").c_str());
 }
 
 int32_t onnx_type(nvinfer1::DataType type) {
@@ -117,7 +127,7 @@ Shape shape_of(const nvinfer1::Dims& dims) {
 
 Plan* open_plan(const char* library, const char* plugins, const char* file, Problem* problem) {
   auto plan = std::make_unique<Plan>();
-  const bool opened = open_runtime(plan.get(), library, problem) && find_gpu(problem) &&
+  const bool opened = open_runtime(plan.get(), library, problem) &&
                       open_engine(plan.get(), plugins, file, problem);
   return opened ? plan.release() : nullptr;
 }

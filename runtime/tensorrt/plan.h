@@ -6,12 +6,10 @@
 #include <memory>
 
 #include "device_abi.h"
-#include "logger.h"
 
 namespace deltaport::device {
 
 struct Plan {
-  Logger logger;
   std::unique_ptr<nvinfer1::IRuntime> runtime;
   std::unique_ptr<nvinfer1::ICudaEngine> engine;  // of the runtime, and so ended first
 };

@@ -12,6 +12,13 @@ namespace deltaport::device {
 // Notes why; always false.
 inline bool fail(Problem* problem, const char* what, const char* why) {
   std::snprintf(problem->text, sizeof problem->text, "%s: %s", what, why);
+  problem->memory = false;
+  return false;
+}
+
+inline bool out_of_memory(Problem* problem, const char* what) {
+  fail(problem, "no memory left on the GPU", what);
+  problem->memory = true;
   return false;
 }
 

@@ -1,6 +1,7 @@
 #include "queue.h"
 
 #include <memory>
+#include <string>
 
 #include "problem.h"
 
@@ -17,8 +18,8 @@ Queue* open_queue(Plan* plan, Problem* problem) {
   if (queue->scratch_bytes > 0) {
     queue->scratch = allocate(static_cast<size_t>(queue->scratch_bytes));
     if (queue->scratch == nullptr) {
-      const std::string bytes = std::to_string(queue->scratch_bytes) + " bytes are wanted";
-      fail(problem, "no memory left on the GPU for a step's intermediate values", bytes.c_str());
+      const std::string wanted = std::to_string(queue->scratch_bytes) + " bytes for a step";
+      out_of_memory(problem, wanted.c_str());
       close_queue(queue.release());
       return nullptr;
     }

@@ -41,14 +41,9 @@ def as_python_reads(folder: Path, *, checksums: bool) -> dict[str, Any]:
         "eos_token_ids": list(manifest.eos_token_ids),
         "op_library_version": manifest.op_library_version,
         "state": state,
-        "plan": None if manifest.plan is None else _known(manifest.plan),
+        "plan": None if manifest.plan is None else manifest.plan.to_json(),
         "identity": hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest(),
     }
-
-
-def _known(plan: Plan) -> dict[str, Any]:
-    """What a runtime goes by."""
-    return {name: value for name, value in plan.to_json().items() if name != "gpu"}
 
 
 PLAN = Plan("decoder.onnx", "TensorRT 11.4.0", "sm89", slots=3, prefill_tokens=64, capacity=1216)

@@ -35,9 +35,17 @@ class FakeTensorRt:
         patch.setenv(PLUGINS_VARIABLE, str(self.ours))
         patch.setenv("FAKE_TENSORRT_ORT", str(onnxruntime_library()))
 
-    def allocated(self) -> int:
-        """Bytes of memory, and streams, that nobody has given back."""
-        function = ctypes.CDLL(str(self.cuda)).fake_cuda_allocated
+    def held(self) -> tuple[int, int]:
+        """What nobody has given back: bytes, streams and graphs; runtimes, plans and contexts."""
+        alive = ctypes.CDLL(str(self.tensorrt)).fake_tensorrt_alive
+        return self._number("fake_cuda_allocated"), int(alive())
+
+    def launches(self) -> int:
+        """How many recorded steps ran."""
+        return self._number("fake_cuda_launches")
+
+    def _number(self, name: str) -> int:
+        function = getattr(ctypes.CDLL(str(self.cuda)), name)
         function.restype = ctypes.c_size_t
         return int(function())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +60,13 @@ def test_without_tensorrt(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv(TENSORRT_VARIABLE)
     refused(
         engine,
-        r"decoder.plan: built by TensorRT 11.4.0: TensorRT cannot be loaded: libnvinfer.so.11: ",
+        r"decoder.plan: built by TensorRT 11.4.0 for this GPU: TensorRT cannot be loaded: "
+        "libnvinfer.so.11: ",
     )
+    rtx = {"builder": "TensorRT-RTX 1.7.1.116", "gpu": "sm89"}
+    change(engine, lambda document: document["plan"].update(rtx))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # nor a package with it
+    refused(engine, r"TensorRT-RTX 1.7.1.116 for sm89 GPU: .*loaded: libtensorrt_rtx.so.1: ")
 
 
 @pytest.mark.parametrize("version", ["91500", "101300", "10701"])
@@ -87,6 +93,25 @@ def test_without_a_gpu(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_that_tensorrt_refuses(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_TENSORRT_REFUSES", "1")
     refused(engine, r"decoder.plan: .*: TensorRT refuses it: magic tag does not match$")
+
+
+def test_plugins_that_tensorrt_refuses(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_TENSORRT_NO_PLUGINS", "1")
+    refused(engine, r"libdeltaport_tensorrt.so: its plugins cannot be loaded$")
+
+
+def test_a_plan_without_bytes(engine: Path) -> None:
+    (engine / "decoder.plan").write_bytes(b"")
+    change(engine, lambda document: document["files"][1].update({"size": 0}))
+    refused(engine, r"decoder.plan: .*: cannot be read: is empty$", checksums=False)
+
+
+def test_state_that_no_plan_has(engine: Path) -> None:
+    change(engine, lambda document: document.update({"ragged": True}))
+    refused(engine, r"decoder.plan: ragged by the manifest, which no plan is; export the engine")
+    change(engine, lambda document: document.update({"ragged": False}))
+    change(engine, lambda document: document["state"][0].update({"update": "swap"}))
+    refused(engine, r"past.0.key is swapped by the manifest, and TensorRT updates caches where")
 
 
 def test_an_engine_without_a_plan(engine: Path, tmp_path: Path) -> None:

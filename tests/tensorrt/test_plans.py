@@ -72,6 +72,20 @@ def test_plans_with_plugins(
     assert calls["SharedExpertMoE" if recipe is None else "QuantizedSharedExpertMoE"] == mixtures
 
 
+@pytest.mark.parametrize("gpu", plan_gpus())
+def test_plans_with_weights_in_fp8(checkpoint: Path, tmp_path: Path, gpu: str) -> None:
+    recipe = tmp_path / "all.toml"
+    roles = ("lm_head", "linear_attn.in_proj", "mlp", "experts", "shared_expert")
+    recipe.write_text("[roles]\n" + "".join(f'"{role}" = "fp8"\n' for role in roles))
+    folder, options = tmp_path / "engine", ("--target", "tensorrt-plain", "--quantize", recipe)
+    if int(gpu.removeprefix("sm")) >= 89:
+        build(checkpoint, folder, gpu, *options)
+        return
+    done = deltaport("export", checkpoint, "-o", folder, "--gpu", gpu, *options)
+    assert done.returncode == 2
+    assert f"weights in fp8 take a GPU of sm89 or newer, and the plan is for {gpu}" in done.stderr
+
+
 def test_a_library_without_our_plugins_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     require_rtx()
     library = tmp_path / "libother.so"

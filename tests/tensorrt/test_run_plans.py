@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,9 +50,10 @@ def folder(checkpoint: Path) -> Path:
 def fakes(fake_tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
     """All memory of the GPU is given back in the end."""
     fake_tensorrt.use(monkeypatch)
-    before = fake_tensorrt.allocated()
+    before = fake_tensorrt.held()
     yield fake_tensorrt
-    assert fake_tensorrt.allocated() == before
+    gc.collect()
+    assert fake_tensorrt.held() == before
 
 
 def test_a_plan_generates_what_the_cpu_does(folder: Path, reference: Engine) -> None:
@@ -117,10 +120,15 @@ def test_state_is_what_the_cpu_has(folder: Path, reference: Engine) -> None:
 
 @pytest.mark.parametrize("captures", [True, False])
 def test_decode_steps_are_recorded_where_they_can_be(
-    folder: Path, reference: Engine, monkeypatch: pytest.MonkeyPatch, captures: bool
+    folder: Path,
+    reference: Engine,
+    fakes: FakeTensorRt,
+    monkeypatch: pytest.MonkeyPatch,
+    captures: bool,
 ) -> None:
     if not captures:
         monkeypatch.setenv("FAKE_CUDA_NO_CAPTURE", "1")
+    launches = fakes.launches()
     session = Engine.open(folder).session(2)
     other = reference.session(2, context=CAPACITY)
     for each in (session, other):
@@ -132,6 +140,8 @@ def test_decode_steps_are_recorded_where_they_can_be(
             if ours is not None and theirs is not None:
                 assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
     session.close()
+    # Nine steps of both rows: of each buffer's four or five the first two are not recorded.
+    assert fakes.launches() - launches == (5 if captures else 0)
 
 
 def test_a_step_that_fails_leaves_rows_as_they_were(
@@ -140,21 +150,29 @@ def test_a_step_that_fails_leaves_rows_as_they_were(
     expected = greedy(reference.session(2, context=CAPACITY), PROMPTS[:2], new=8, stop=())
     session = Engine.open(folder).session(2)
     session.prefill([PROMPTS[0][:-1], PROMPTS[1][:-1]])
-    monkeypatch.setenv("FAKE_TENSORRT_FAILS_AFTER", "0")
-    with pytest.raises(EngineError, match=r"tensorrt: a step failed: no kernel for this$"):
-        session.prefill([[1, 2], [3]])
-    monkeypatch.delenv("FAKE_TENSORRT_FAILS_AFTER")
+    for failing in ([[1, 2], [3]], [[1], [3]], [[1], None]):  # prefill, and first decodes
+        monkeypatch.setenv("FAKE_TENSORRT_FAILS", "1")
+        with pytest.raises(EngineError, match=r"tensorrt: a step failed: no kernel for this$"):
+            session.prefill(failing)
+        monkeypatch.delenv("FAKE_TENSORRT_FAILS")
     assert session.tokens == [PROMPTS[0][:-1], PROMPTS[1][:-1]]
     assert greedy(session, [PROMPTS[0][-1:], PROMPTS[1][-1:]], new=8, stop=()) == expected
     session.close()
 
 
-def test_a_cancel_leaves_rows_as_they_were(folder: Path, reference: Engine) -> None:
+def test_a_cancel_leaves_rows_as_they_were(
+    folder: Path, reference: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = Engine.open(folder).session(1)
     session.prefill([PROMPTS[0]])
     session.cancel()
     with pytest.raises(StepCancelledError):
         session.decode([4])
+    monkeypatch.setenv("FAKE_TENSORRT_MILLISECONDS", "600")
+    threading.Timer(0.2, session.cancel).start()  # while the GPU is at it
+    with pytest.raises(StepCancelledError):
+        session.decode([4])
+    monkeypatch.delenv("FAKE_TENSORRT_MILLISECONDS")
     other = reference.session(1, context=CAPACITY)
     other.prefill([PROMPTS[0]])
     (ours,), (theirs,) = session.decode([4]), other.decode([4])
@@ -162,6 +180,36 @@ def test_a_cancel_leaves_rows_as_they_were(folder: Path, reference: Engine) -> N
     assert theirs is not None
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
     session.close()
+
+
+def test_a_failed_decode_is_not_recorded(
+    folder: Path, reference: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever time of its kind it is that fails."""
+    session, other = Engine.open(folder).session(1), reference.session(1, context=CAPACITY)
+    for each in (session, other):
+        each.prefill([PROMPTS[0]])
+    for step in range(10):
+        monkeypatch.setenv("FAKE_TENSORRT_FAILS", "1")
+        if step in (0, 2, 5):
+            with pytest.raises(EngineError):
+                session.decode([step])
+        monkeypatch.delenv("FAKE_TENSORRT_FAILS")
+        (ours,), (theirs,) = session.decode([step]), other.decode([step])
+        assert ours is not None
+        assert theirs is not None
+        assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+    session.close()
+
+
+def test_state_bytes_are_those_of_the_gpu(folder: Path, fakes: FakeTensorRt) -> None:
+    engine = Engine.open(folder)
+    (before, _) = fakes.held()
+    few, many = (engine.session(rows) for rows in (1, 3))
+    assert 0 < few.state.nbytes < many.state.nbytes == 3 * few.state.nbytes
+    assert fakes.held()[0] - before > few.state.nbytes + many.state.nbytes
+    few.close()
+    many.close()
 
 
 def test_sessions_in_threads(folder: Path, reference: Engine) -> None:

@@ -71,6 +71,10 @@ def create_timing_cache(self, data):
         return Cache(b"")
     return Cache(data)
 Config.create_timing_cache = create_timing_cache
+def create_builder_config(self):
+    self.logger.log(1, "CUDA lazy loading is not enabled.")  # nothing to do with times
+    return Config(self.logger)
+Builder.create_builder_config = create_builder_config
 Config.set_timing_cache = lambda self, cache, ignore_mismatch: (
     cache.data != b"of another GPU" and not ignore_mismatch)
 """

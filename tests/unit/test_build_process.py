@@ -25,6 +25,20 @@ def test_what_would_build_is_told(stand_in: Path) -> None:
         check_apart(PlanOptions(gpu="sm90"))
 
 
+ANY_CAPABILITY = "Config.set_compute_capability = lambda self, capability, index: None\n"
+
+
+def test_fp8_takes_a_gpu_that_has_it(stand_in: Path) -> None:
+    install_rtx(stand_in, more=f"ComputeCapability.__members__['SM80'] = 80\n{ANY_CAPABILITY}")
+    assert check_apart(PlanOptions(gpu="sm89"), fp8=True) == "TensorRT-RTX 1.7.2"
+    assert check_apart(PlanOptions(gpu="sm80")) == "TensorRT-RTX 1.7.2"
+    expected = (
+        "weights in fp8 take a GPU of sm89 or newer, and the plan is for sm80; choose another"
+    )
+    with pytest.raises(InputError, match=expected):
+        check_apart(PlanOptions(gpu="sm80"), fp8=True)
+
+
 def test_an_input_that_the_parser_ignores_is_refused(stand_in: Path) -> None:
     install_rtx(stand_in, 'self.logger.log(3, "Unused Input:  nonpad_kv_seqlen"); return True')
     with pytest.raises(PassError, match="would ignore an input: Unused Input: nonpad_kv_seqlen"):
@@ -91,7 +105,7 @@ def test_the_loader_knows_the_library_by_the_parsers_name(stand_in: Path, packag
         build(stand_in)
 
 
-def test_it_ends_with_the_export_that_is_killed(stand_in: Path) -> None:
+def test_it_ends_with_the_export_that_is_killed(stand_in: Path, packaged: Path) -> None:
     mark = stand_in / "pid"
     install_rtx(
         stand_in,
@@ -107,6 +121,7 @@ def test_it_ends_with_the_export_that_is_killed(stand_in: Path) -> None:
         parent.kill()
     child = int(mark.read_text())
     wait_for(lambda: not Path(f"/proc/{child}").exists())
+    assert list(packaged.iterdir()) == []
 
 
 def wait_for(happens: Callable[[], bool]) -> None:

@@ -71,8 +71,8 @@ Examples:
     "--quantize",
     metavar="RECIPE",
     help="Store matrices in 4 or 8 bits, by a recipe that says which: 'int8', 'int4' (8 for "
-    "projections of the gated delta rule), 'int4-all', or a TOML file of your own. For all targets "
-    "but ort-cuda.",
+    "projections of the gated delta rule), 'int4-all', 'fp8' (for TensorRT), or a TOML file of "
+    "your own. For all targets but ort-cuda.",
 )
 @click.option(
     "--text",

@@ -34,8 +34,8 @@ Examples:
     "--sequences",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Sequences side by side, to tell the memory for. By default 1, or all that a plan of "
-    "TensorRT's was built for.",
+    help="Sequences side by side, to tell the memory for. By default 1, or as many as "
+    "decode together in a plan of TensorRT's.",
 )
 @click.option(
     "--layers",

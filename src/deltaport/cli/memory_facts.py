@@ -28,7 +28,7 @@ _MOST_BYTES = 10**21
 
 @dataclass(frozen=True)
 class Room:
-    """What a plan of TensorRT's was built for: ``sequences``, each with caches of ``tokens``.
+    """What a plan of TensorRT's was built for: caches of ``tokens``, ``sequences`` in a step.
 
     All of that is on the GPU, however many tokens a sequence has.
     """
@@ -45,16 +45,11 @@ class Demand:
     sequences: int | None = None
 
     def sizes(self, spec: ModelSpec, source: Path, room: Room | None) -> tuple[int, int]:
-        """Sequences, and tokens each; ``InputError`` for more than there may be."""
+        """Sequences, and tokens each; ``InputError`` for more of these than there may be."""
         if room is None:
             check_context(self.context, spec.max_positions, source=source)
             return self.sequences or 1, self.context or min(DEFAULT_CONTEXT, spec.max_positions)
         check_context(self.context, room.tokens, source=source)
-        if self.sequences is not None and self.sequences > room.sequences:
-            raise InputError(
-                f"--sequences {self.sequences}: {source} takes 1 to {room.sequences} sequences; "
-                "pass fewer"
-            )
         return self.sequences or room.sequences, room.tokens
 
 

@@ -6,6 +6,7 @@
 // FAKE_CUDA_NO_CAPTURE (streams cannot be captured).
 #include "cuda.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -36,6 +37,7 @@ namespace {
 std::recursive_mutex mutex;
 std::map<const char*, size_t> gpu, pinned;  // what is allocated
 std::set<CUstream_st*> streams;
+std::atomic<size_t> graphs = 0, launches = 0;
 
 size_t setting(const char* name, size_t otherwise) {
   const char* const found = std::getenv(name);
@@ -106,15 +108,18 @@ bool is_of_the_gpu(const void* memory, size_t bytes) {
 
 extern "C" {
 
-// How much is allocated: for tests.
+// Bytes that are allocated, and streams and graphs: for tests.
 size_t fake_cuda_allocated() {
   const std::lock_guard lock(mutex);
   size_t all = 0;
   for (const auto* memory : {&gpu, &pinned}) {
     for (const auto& [begin, size] : *memory) all += size;
   }
-  return all + streams.size();
+  return all + streams.size() + graphs;
 }
+
+// How many graphs were launched.
+size_t fake_cuda_launches() { return launches; }
 
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
@@ -191,7 +196,8 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  need(mode == cudaStreamCaptureModeThreadLocal, "what other threads do ends a capture");
   if (setting("FAKE_CUDA_NO_CAPTURE", 0) != 0) return cudaErrorStreamCaptureUnsupported;
   stream->captured = std::make_unique<CUgraph_st>();
   return cudaSuccess;
@@ -199,23 +205,28 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->captured.release();
+  ++graphs;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
   *made = new CUgraphExec_st{graph->work};
+  ++graphs;
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
+  --graphs;
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t made) {
   delete made;
+  --graphs;
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t made, cudaStream_t stream) {
   for (const Work& work : made->work) enqueue(stream, work);
+  ++launches;
   return cudaSuccess;
 }
 

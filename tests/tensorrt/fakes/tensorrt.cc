@@ -2,149 +2,33 @@
 // where it is used otherwise than TensorRT may be, and refuses what TensorRT refuses.
 //
 // A plan is a line "fake plan SLOTS PREFILL_TOKENS" and the graph. Settings: FAKE_TENSORRT_ORT (the
-// library of onnxruntime), FAKE_TENSORRT_REFUSES (no plan is taken), FAKE_TENSORRT_FAILS_AFTER (how
-// many runs go well).
+// library of onnxruntime), FAKE_TENSORRT_VERSION, FAKE_TENSORRT_REFUSES (no plan is taken),
+// FAKE_TENSORRT_NO_PLUGINS (nor any library of plugins), FAKE_TENSORRT_FAILS (no run goes well),
+// FAKE_TENSORRT_MILLISECONDS (what a run takes).
 #include <NvInferRuntime.h>
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "cuda.h"
-#include "ort_adapter/ort_abi.h"
+#include "onnx_graph.h"
 #include "stubs.h"  // made of TensorRT's headers: classes whose functions abort
 
 namespace {
 
 using namespace nvinfer1;
+using namespace fake;
 namespace ort = deltaport::ort;
-
-void need(bool holds, const std::string& what) {
-  if (holds) return;
-  std::fprintf(stderr, "fake TensorRT: %s\n", what.c_str());
-  std::abort();
-}
-
-const ort::Api& api() {
-  static const ort::Api* const found = [] {
-    void* const library = dlopen(std::getenv("FAKE_TENSORRT_ORT"), RTLD_NOW | RTLD_LOCAL);
-    need(library != nullptr, "FAKE_TENSORRT_ORT names no library");
-    using GetBase = const ort::ApiBase* (*)();
-    const auto base = reinterpret_cast<GetBase>(dlsym(library, "OrtGetApiBase"))();
-    return new ort::Api(base->get_api(ort::kApiVersion));
-  }();
-  return *found;
-}
-
-void check(ort::Status* status) {
-  need(status == nullptr, status == nullptr ? "" : api().error_message(status));
-}
-
-struct Port {
-  std::string name;
-  ort::TensorType type;
-  std::vector<int64_t> shape;
-  bool is_input;
-
-  size_t item() const { return type == ort::kFloat32 ? 4 : type == ort::kInt64 ? 8 : 2; }
-};
-
-// Shapes and addresses as they are when a run is put into a stream.
-using Shapes = std::map<std::string, std::vector<int64_t>>;
-using Addresses = std::map<std::string, void*>;
-
-struct Graph {
-  int64_t slots = 0, prefill_tokens = 0;
-  ort::Session* session = nullptr;
-  ort::MemoryInfo* cpu = nullptr;
-  std::vector<Port> ports;
-
-  ~Graph() { api().release_session(session); }
-  void read_ports();
-  // Whether the graph takes what it is fed.
-  bool run(const Shapes& shapes, const Addresses& addresses) const;
-};
-
-void Graph::read_ports() {
-  for (const bool is_input : {true, false}) {
-    size_t count = 0;
-    ort::Allocator* allocator = nullptr;
-    check(api().default_allocator(&allocator));
-    check(is_input ? api().input_count(session, &count) : api().output_count(session, &count));
-    for (size_t i = 0; i < count; ++i) {
-      char* name = nullptr;
-      ort::TypeInfo* info = nullptr;
-      const ort::TensorInfo* tensor = nullptr;
-      size_t rank = 0;
-      check(is_input ? api().input_name(session, i, allocator, &name)
-                     : api().output_name(session, i, allocator, &name));
-      check(is_input ? api().input_type(session, i, &info) : api().output_type(session, i, &info));
-      check(api().as_tensor_info(info, &tensor));
-      Port port{name, ort::kUndefined, {}, is_input};
-      check(api().element_type(tensor, &port.type));
-      check(api().rank(tensor, &rank));
-      port.shape.resize(rank);
-      check(api().dimensions(tensor, port.shape.data(), rank));
-      ports.push_back(port);
-      api().release_type_info(info);
-      check(api().free(allocator, name));
-    }
-  }
-}
-
-bool Graph::run(const Shapes& shapes, const Addresses& addresses) const {
-  std::vector<const char*> input_names, output_names;
-  std::vector<std::vector<char>> copies;  // the graph does not mind that buffers are one
-  std::vector<ort::Value*> inputs, outputs;
-  for (const Port& port : ports) {
-    (port.is_input ? input_names : output_names).push_back(port.name.c_str());
-    if (!port.is_input) continue;
-    const std::vector<int64_t>& shape = shapes.at(port.name);
-    size_t bytes = port.item();
-    for (const int64_t size : shape) bytes *= static_cast<size_t>(size);
-    const char* const data = static_cast<const char*>(addresses.at(port.name));
-    need(is_of_the_gpu(data, bytes), port.name + " is not in the memory of the GPU");
-    std::vector<char>& copy = copies.emplace_back(data, data + bytes);
-    check(api().create_tensor(cpu, copy.data(), bytes, shape.data(), shape.size(), port.type,
-                              &inputs.emplace_back()));
-  }
-  outputs.resize(output_names.size());
-  ort::Status* const status =
-      api().run(session, static_cast<const ort::RunOptions*>(nullptr), input_names.data(),
-                static_cast<const ort::Value* const*>(inputs.data()), inputs.size(),
-                output_names.data(), outputs.size(), outputs.data());
-  if (status != nullptr) api().release_status(status);
-  for (size_t i = 0; i < outputs.size() && status == nullptr; ++i) {
-    const Port& port = ports[inputs.size() + i];
-    ort::TensorInfo* info = nullptr;
-    void* data = nullptr;
-    size_t rank = 0, bytes = port.item();
-    check(api().tensor_info(outputs[i], &info));
-    check(api().rank(info, &rank));
-    std::vector<int64_t> shape(rank);
-    check(api().dimensions(info, shape.data(), rank));
-    for (const int64_t size : shape) bytes *= static_cast<size_t>(size);
-    api().release_tensor_info(info);
-    check(api().tensor_data(outputs[i], &data));
-    void* const to = addresses.at(port.name);
-    need(is_of_the_gpu(to, bytes), port.name + " is not in the memory of the GPU");
-    std::memcpy(to, data, bytes);
-  }
-  for (const auto* values : {&inputs, &outputs}) {
-    for (ort::Value* value : *values) {
-      if (value != nullptr) api().release_value(value);
-    }
-  }
-  return status == nullptr;
-}
 
 DataType type_of(ort::TensorType type) {
   switch (type) {
@@ -163,6 +47,15 @@ Dims dims_of(const std::vector<int64_t>& shape) {
   return dims;
 }
 
+bool is_set(const char* name) { return std::getenv(name) != nullptr; }
+
+// How many runtimes, engines and contexts there are.
+std::atomic<int> alive = 0;
+struct Counted {
+  Counted() { ++alive; }
+  ~Counted() { --alive; }
+};
+
 bool refuse(ILogger& logger, const std::string& why) {
   logger.log(ILogger::Severity::kERROR, why.c_str());
   return false;
@@ -170,7 +63,7 @@ bool refuse(ILogger& logger, const std::string& why) {
 
 constexpr int64_t kScratch = 4096;
 
-struct ContextImpl : ContextStub {
+struct ContextImpl : ContextStub, Counted {
   ContextImpl(std::shared_ptr<const Graph> graph, ILogger& logger)
       : graph(std::move(graph)), logger(logger) {}
 
@@ -225,15 +118,18 @@ struct ContextImpl : ContextStub {
     return set_address(name, data);
   }
   bool enqueueV3(cudaStream_t stream) noexcept override {
-    static int runs = 0;
-    const char* const most = std::getenv("FAKE_TENSORRT_FAILS_AFTER");
-    if (most != nullptr && runs++ >= std::atoi(most)) return refuse(logger, "no kernel for this");
+    if (is_set("FAKE_TENSORRT_FAILS")) {
+      refuse(logger, "no kernel for this");
+      return refuse(logger, "and so the step fails");
+    }
     need(scratch != nullptr, "a context runs without scratch memory");
     need(addresses.size() == graph->ports.size(), "a tensor has no address");
     need(!is_capturing(stream) || ran, "a context is recorded before it has run");
     recorded = recorded || is_capturing(stream);
     ran = true;
     enqueue(stream, [stream, graph = graph, shapes = shapes, addresses = addresses] {
+      const char* const time = std::getenv("FAKE_TENSORRT_MILLISECONDS");
+      if (time != nullptr) std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(time)));
       if (!graph->run(shapes, addresses)) fail(stream);
     });
     return true;
@@ -247,7 +143,7 @@ struct FakeContext : IExecutionContext {
   ContextImpl impl;
 };
 
-struct EngineImpl : EngineStub {
+struct EngineImpl : EngineStub, Counted {
   explicit EngineImpl(ILogger& logger) : logger(logger) {}
 
   ILogger& logger;
@@ -290,14 +186,21 @@ struct FakeEngine : ICudaEngine {
 };
 
 struct Registry : RegistryStub {
-  // As TensorRT, for any library that has plugins or is said to.
+  bool loaded = false;
+
+  // As TensorRT, a library that has plugins.
   void* loadLibrary(const char* path) noexcept override {
+    using GetCreators = void* const* (*)(int32_t& count);
     void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    return library != nullptr && dlsym(library, "getCreators") != nullptr ? library : nullptr;
+    void* const get = library == nullptr ? nullptr : dlsym(library, "getCreators");
+    int32_t count = 0;
+    if (get != nullptr) reinterpret_cast<GetCreators>(get)(count);
+    loaded = count > 0 && !is_set("FAKE_TENSORRT_NO_PLUGINS");
+    return loaded ? library : nullptr;
   }
 };
 
-struct RuntimeImpl : RuntimeStub {
+struct RuntimeImpl : RuntimeStub, Counted {
   explicit RuntimeImpl(ILogger& logger) : logger(logger) {}
 
   ILogger& logger;
@@ -310,7 +213,8 @@ struct RuntimeImpl : RuntimeStub {
     auto made = std::make_unique<FakeEngine>(logger);
     Graph& graph = *made->impl.graph;
     const std::string head(plan.substr(0, end));
-    if (std::getenv("FAKE_TENSORRT_REFUSES") != nullptr ||
+    need(registry.loaded, "a plan is opened without its plugins");
+    if (is_set("FAKE_TENSORRT_REFUSES") ||
         std::sscanf(head.c_str(), "fake plan %ld %ld", &graph.slots, &graph.prefill_tokens) != 2) {
       refuse(logger, "magic tag does not match\nand more about it");
       return nullptr;
@@ -346,7 +250,11 @@ int32_t getInferLibVersion() noexcept {
   return version == nullptr ? NV_TENSORRT_VERSION : std::atoi(version);
 }
 
+int fake_tensorrt_alive() noexcept { return alive; }
+
 void* createInferRuntime_INTERNAL(void* logger, int32_t) noexcept {
+  int gpus = 0;
+  if (cudaGetDeviceCount(&gpus) != cudaSuccess) return nullptr;  // TensorRT does not say why
   return static_cast<IRuntime*>(new FakeRuntime(*static_cast<ILogger*>(logger)));
 }
 
