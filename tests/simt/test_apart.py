@@ -26,7 +26,7 @@ def convolve(kernels: KernelLibrary) -> tuple[Array, ...]:
 
 
 def delta_rule(kernel: delta_rule_runner.Kernel, T: int) -> Run:
-    rule = delta_rule_cases.make_case(2, T=T, dims=(128, 90), heads=(1, 2), lengths=[T, 1])
+    rule = delta_rule_cases.make_case(2, T=T, dims=(128, 90), heads=(1, 1))
     case = delta_rule_cases.with_norm(rule, 2)
     return lambda kernels: delta_rule_runner.run(kernels, kernel, case)
 

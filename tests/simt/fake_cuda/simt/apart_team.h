@@ -1,13 +1,53 @@
 // Threads that all have the first turn of a phase: none sees what another one writes to shared memory
-// before the phase is over, as it may be on a GPU.
+// before the phase is over, as it may be on a GPU. So it is with the lanes of a warp in a phase of
+// warps, too, though they share registers.
 #pragma once
 
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "simt/team.h"
 
 namespace deltaport::DELTAPORT_ISA {
+
+// Shared memory during a phase: as it was before, and what has been written since by each of those
+// who have turns.
+class Phase {
+ public:
+  using Writes = std::vector<std::pair<size_t, unsigned char>>;
+
+  Phase(unsigned char* shared, size_t bytes)
+      : shared_(shared), before_(shared, shared + bytes), after_(before_) {}
+
+  // Lets body write, whose own earlier writes it sees, and takes back what it wrote.
+  template <class Body>
+  void turn(Writes& writes, const Body& body) {
+    for (const auto& [at, value] : writes) shared_[at] = value;
+    body();
+    writes.clear();
+    if (memcmp(shared_, before_.data(), before_.size()) == 0) return;
+    for (size_t at = 0; at < before_.size(); ++at) {
+      if (shared_[at] != before_[at]) writes.emplace_back(at, shared_[at]);
+    }
+    memcpy(shared_, before_.data(), before_.size());
+  }
+  // Says whether nobody else wrote there.
+  bool add(const Writes& writes) {
+    bool is_alone = true;
+    for (const auto& [at, value] : writes) {
+      is_alone &= after_[at] == before_[at];
+      after_[at] = value;
+    }
+    return is_alone;
+  }
+  void end() { memcpy(shared_, after_.data(), after_.size()); }
+
+ private:
+  unsigned char* const shared_;
+  const std::vector<unsigned char> before_;
+  std::vector<unsigned char> after_;
+};
 
 template <int count>
 class ApartTeam : public HostTeam<count> {
@@ -18,35 +58,38 @@ class ApartTeam : public HostTeam<count> {
 
   template <class Body>
   void each(const Body& body) const {
-    take_turns(count, body);
+    Phase phase(shared_, bytes_);
+    for (int thread = 0; thread < count; ++thread) {
+      Phase::Writes writes;
+      phase.turn(writes, [&] { body(thread); });
+      has_collided_ |= !phase.add(writes);
+    }
+    phase.end();
   }
   template <class Body>
   void each_warp(const Body& body) const {
-    take_turns(count / kLanes, body);
+    Phase phase(shared_, bytes_);
+    now_ = &phase;
+    for (int warp = 0; warp < count / kLanes; ++warp) {
+      for (Phase::Writes& writes : lanes_) writes.clear();
+      body(warp);
+      for (const Phase::Writes& writes : lanes_) has_collided_ |= !phase.add(writes);
+    }
+    phase.end();
+  }
+  template <class Body>
+  static void each_lane(const Body& body) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      now_->turn(lanes_[lane], [&] { body(lane, lane); });
+    }
   }
 
-  // Whether two threads, or warps, wrote the same byte in one phase.
+  // Whether two threads, warps or lanes wrote the same byte in one phase.
   bool has_collided() const { return has_collided_; }
 
  private:
-  using Bytes = std::vector<unsigned char>;
-
-  template <class Body>
-  void take_turns(int turns, const Body& body) const {
-    const Bytes before(shared_, shared_ + bytes_);
-    Bytes after = before;
-    for (int i = 0; i < turns; ++i) {
-      body(i);
-      if (memcmp(shared_, before.data(), bytes_) == 0) continue;
-      for (size_t at = 0; at < bytes_; ++at) {
-        if (shared_[at] == before[at]) continue;
-        has_collided_ |= after[at] != before[at];
-        after[at] = shared_[at];
-      }
-      memcpy(shared_, before.data(), bytes_);
-    }
-    memcpy(shared_, after.data(), bytes_);
-  }
+  static inline Phase* now_ = nullptr;  // a phase of warps, and what its lanes wrote
+  static inline Phase::Writes lanes_[kLanes];
 
   unsigned char* const shared_;
   const size_t bytes_;
