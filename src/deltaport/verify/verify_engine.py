@@ -101,8 +101,9 @@ def verify_engine(
             f"--unrounded: {engine} has quantized weights, whose cost no bound tells; measure it "
             f"with: deltaport eval {engine} --text FILE --against UNQUANTIZED_ENGINE"
         )
-    if manifest.target in TARGETS and TARGETS[manifest.target].plan:
-        _check_plan(engine, threads, layers=layers, prefix=prefix)
+    has_plan = manifest.target in TARGETS and TARGETS[manifest.target].plan
+    if has_plan:
+        _check_plan(engine, layers=layers, prefix=prefix)
     passes = None if prefix is None else passes_prefix(manifest, prefix)
     quantization = manifest.quantization if passes is None or passes.quantizes else None
     with checked(against, dtype="auto", accept_fields=accept_fields) as checkpoint:
@@ -120,6 +121,8 @@ def verify_engine(
                 f"{engine}: its head is quantized and the embedding it is tied to is not, which no "
                 f"oracle computes; verify an engine whose recipe leaves {_HEAD} out"
             )
+        if has_plan:  # whether it runs here is said before the oracle runs
+            Engine.open(engine, threads=threads, checksums=False)
         rounds = quantization is not None and not dequantizes
         computed_in = "int8" if rounds else manifest.state.activation_dtype
         bounds = Bounds(lossy if lossy and unrounded else computed_in)
@@ -172,15 +175,14 @@ def verify_engine(
     )
 
 
-def _check_plan(engine: Path, threads: int | None, *, layers: bool, prefix: int | None) -> None:
-    """Refuse what a plan does not allow, and one that does not run here, before the oracle runs."""
+def _check_plan(engine: Path, *, layers: bool, prefix: int | None) -> None:
+    """Refuse what a plan does not allow."""
     for option, asked in (("--layers", layers), ("--passes-prefix", prefix is not None)):
         if asked:
             raise InputError(
                 f"{option}: {engine} is run by TensorRT, which computes its plan as a whole; leave "
                 "the option out, or verify an engine exported with --target portable"
             )
-    Engine.open(engine, threads=threads, checksums=False)
 
 
 def _rounding(
