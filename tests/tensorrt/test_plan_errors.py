@@ -156,9 +156,11 @@ def test_a_context_beyond_the_caches(engine: Path) -> None:
     assert f"--context {CAPACITY + 1}: {engine} takes 1 to {CAPACITY} tokens" in ran.stderr
 
 
-def test_a_gpu_that_is_too_small(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_too_small(
+    engine: Path, fake_tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = Engine.open(engine)
-    monkeypatch.setenv("FAKE_CUDA_BYTES", "100000")
+    monkeypatch.setenv("FAKE_CUDA_BYTES", str(fake_tensorrt.held()[0] + 100_000))
     shape = r"past.0.key of shape \[99, 1, 1216, 1\]"
     with pytest.raises(CapacityError, match=f"no memory for {shape}; use fewer sequences"):
         opened.session(99)
