@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile trt-check trt-check-quick lint format typecheck docs stub bench clean
+.PHONY: help setup demo test sanitize sanitize-host emulate cuda-compile trt-check trt-check-quick gpu-check lint format typecheck docs stub bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,13 +78,14 @@ emulate: $(READY) ## run the AVX-512 kernels' tests on a machine without AVX-512
 	  $(BIN)/python -m pytest tests/kernels -q -k 'avx512 and not memory'
 
 CUDA_ARCHITECTURES ?= 80 87 89 90 110 120
-CUDA_SOURCES := $(shell find custom_ops -name '*.cu')
+CUDA_SOURCES := $(shell find custom_ops tools -name '*.cu')
 
 cuda-compile: ## compile the CUDA kernels for every architecture; wants nvcc 13 and no GPU
 	@mkdir -p build/cuda
 	@set -e; for architecture in $(CUDA_ARCHITECTURES); do for source in $(CUDA_SOURCES); do \
 	  echo "$$source for sm_$$architecture"; \
-	  nvcc -std=c++20 -O3 -fmad=false -Werror all-warnings -Icustom_ops -c $$source -o build/cuda/object.o \
+	  nvcc -std=c++20 -O3 -fmad=false -Werror all-warnings -Icustom_ops -Itools -DDELTAPORT_ISA=cuda \
+	    -DDELTAPORT_SIMT= -c $$source -o build/cuda/object.o \
 	    -gencode arch=compute_$$architecture,code=sm_$$architecture; done; done
 
 # To develop with: TensorRT-RTX builds for GPUs that are not there, and the last has TensorRT's headers, for which
@@ -97,10 +98,13 @@ PLAN_CHECKPOINTS ?= mixture dense demo
 trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TENSORRT_TOOLS)
 	OMP_NUM_THREADS=1 DELTAPORT_REQUIRE_TENSORRT=1 PLAN_GPUS="$(PLAN_GPUS)" PLAN_CHECKPOINTS="$(PLAN_CHECKPOINTS)" \
-	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder
+	  $(BIN)/python -m pytest tests/tensorrt -q -n auto --no-loadscope-reorder $(PYTEST_ARGS)
 
-trt-check-quick: ## the same for one GPU and a small mixture
-	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture
+trt-check-quick: ## the same for one GPU and a small mixture, without what takes long to build
+	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture PYTEST_ARGS='-m "not slow"'
+
+gpu-check: $(READY) ## run all that wants a GPU, and write docs/gpu-results.md; 2 without one
+	@$(BIN)/python -m tools.gpu_check
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -47,8 +47,15 @@ class Point:
 
 
 def recipes(folder: Path) -> dict[str, str]:
-    """What to measure by name: shipped ones, and ``int4-all`` with every format replaced."""
-    found = {name: name for name in shipped_recipes()}
+    """What to measure by name: shipped ones, and ``int4-all`` with every format replaced.
+
+    Those with weights in fp8 are for TensorRT, which measures nothing here.
+    """
+    found = {
+        name: name
+        for name in shipped_recipes()
+        if not any(stored.floating for stored in quantization_recipe(name).formats.values())
+    }
     for variant in VARIANTS:
         path = folder / f"{variant.replace(' ', '-')}.toml"
         formats = dict.fromkeys(quantization_recipe("int4-all").formats, variant)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportEvents", "ExportPlan", "StorageDtype", "export_checkpoint", "plan_export"]
 
+_PLAN_CODE_BYTES = 100 << 20
+"""What plans are larger than their weights: 50 to 100 MB, by how many kernels there are."""
+
 
 def export_checkpoint(
     checkpoint: str | os.PathLike[str],
@@ -71,17 +74,12 @@ def export_checkpoint(
 
     Raises a ``DeltaportError`` naming what is at fault.
     """
-    events = events or ExportEvents()
-    capabilities = target_named(target)
+    events, capabilities = events or ExportEvents(), target_named(target)
     recipe = _recipe(quantize, capabilities, passes, text)
-    if plan is not None:
-        _check_plan(plan, capabilities, events)
     dumps = _prepared(passes, dump_dir, output)
-    events.stage("reading the checkpoint")
-    with checked(
-        Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
+    with _opened(
+        checkpoint, output, capabilities, dtype, recipe, plan, accept_fields, events
     ) as source:
-        refuse_to_replace_input(output, source.folder)
         measure = None
         if text is not None:
             from deltaport.exporter.quantization_loss import check_text, measure_loss
@@ -154,20 +152,13 @@ def plan_export(
     With an ``output``, also checks that it is not the checkpoint, that what is there already may be
     replaced, and that the disk has room. Raises a ``DeltaportError`` naming what is at fault.
     """
-    events = events or ExportEvents()
-    capabilities = target_named(target)
+    events, capabilities = events or ExportEvents(), target_named(target)
     recipe = _recipe(quantize, capabilities, passes)
-    if plan is not None:
-        _check_plan(plan, capabilities, events)
     dumps = _prepared(passes, dump_dir, output)
-    events.stage("reading the checkpoint")
-    with checked(
-        Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
+    with _opened(
+        checkpoint, output, capabilities, dtype, recipe, plan, accept_fields, events
     ) as source:
-        if plan is not None:
-            plan.capacity(source.spec.max_positions)
         if output is not None:
-            refuse_to_replace_input(output, source.folder)
             place = _place(output, overwrite)
             place.check_target()
             real = Path(os.path.realpath(output))
@@ -176,9 +167,34 @@ def plan_export(
         return planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
 
 
+@contextmanager
+def _opened(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None,
+    target: TargetCapabilities,
+    dtype: StorageDtype,
+    recipe: QuantizationRecipe | None,
+    plan: PlanOptions | None,
+    accept_fields: Collection[str],
+    events: ExportEvents,
+) -> Iterator[CheckedCheckpoint]:
+    """The checkpoint, when all that can be known now of its plan and the output is in order."""
+    if plan is not None:
+        _check_plan(plan, target, recipe, events)
+    events.stage("reading the checkpoint")
+    with checked(
+        Path(checkpoint), dtype=dtype, accept_fields=accept_fields, recipe=recipe
+    ) as source:
+        if plan is not None:
+            plan.capacity(source.spec.max_positions)
+        if output is not None:
+            refuse_to_replace_input(output, source.folder)
+        yield source
+
+
 def _bytes_to_write(source: CheckedCheckpoint, plan: PlanOptions | None) -> int:
-    """A plan holds the weights once more."""
-    return source.stored_bytes * (1 if plan is None else 2)
+    """A plan holds the weights once more, and code besides."""
+    return source.stored_bytes if plan is None else 2 * source.stored_bytes + _PLAN_CODE_BYTES
 
 
 def _recipe(
@@ -203,10 +219,28 @@ def _recipe(
             f"--quantize {quantize}: role {offsets[0]} is {recipe.formats[offsets[0]]}, and target "
             f"{target.name} dequantizes without offsets; choose formats that are not asymmetric"
         )
+    floating = [role for role, stored in recipe.formats.items() if stored.floating]
+    if floating and not target.dequantizes:
+        able = " or ".join(row.name for row in TARGETS.values() if row.dequantizes)
+        raise InputError(
+            f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
+            f"target {target.name} cannot read; choose int8 or int4, or --target {able}"
+        )
+    floating = [role for role in floating if role in of_plugins]
+    if floating:
+        raise InputError(
+            f"--quantize {quantize}: role {floating[0]} is {recipe.formats[floating[0]]}, which "
+            f"the plugins of target {target.name} do not read; choose int8 or int4 for it"
+        )
     return recipe
 
 
-def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEvents) -> None:
+def _check_plan(
+    plan: PlanOptions,
+    target: TargetCapabilities,
+    recipe: QuantizationRecipe | None,
+    events: ExportEvents,
+) -> None:
     """Raise ``InputError`` where no plan can be made, before any work is done."""
     if not target.plan:
         able = ", ".join(row.name for row in TARGETS.values() if row.plan)
@@ -219,7 +253,8 @@ def _check_plan(plan: PlanOptions, target: TargetCapabilities, events: ExportEve
     from deltaport.exporter.tensorrt.build_process import check_apart
 
     events.stage("looking for TensorRT")
-    check_apart(plan)
+    formats = () if recipe is None else recipe.formats.values()
+    check_apart(plan, fp8=any(stored.floating for stored in formats))
 
 
 def _prepared(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
+from deltaport.graph_passes.recipes.quantized_recipes import QuantizedPart
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.recipe_tensor import RecipeTensor
 from deltaport.package import RoleStorage
@@ -59,7 +59,7 @@ def _quantized(
         if not isinstance(value.const_value, RecipeTensor):
             continue
         recipe = value.const_value.recipe
-        part = next((part for part in recipe.walk() if isinstance(part, Codes | Scales)), None)
+        part = next((part for part in recipe.walk() if isinstance(part, QuantizedPart)), None)
         if part is not None:
             names = dict.fromkeys(owner[tensor] for tensor in recipe.sources())
             found.append((value.const_value.nbytes, part.format, list(names)))

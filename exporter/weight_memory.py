@@ -1,9 +1,9 @@
 """What weights cost an engine: bytes of memory, and bytes read for every step.
 
-Our kernels read weights as they are stored. In a portable engine projections are widened to float32
-when it is loaded, whatever they are stored as; embedding table and experts stay as they are stored,
-mapped from the file: a token copies one row of the table, and an expert is widened when a step has
-chosen it.
+Our kernels and GPUs read weights as they are stored. In a portable engine projections are widened
+to float32 when it is loaded, whatever they are stored as; embedding table and experts stay as they
+are stored, mapped from the file: a token copies one row of the table, and an expert is widened when
+a step has chosen it.
 
 Parameters are stored as a dtype (``bfloat16``) or in a format of few bits (``int4 block=32``).
 """
@@ -35,11 +35,11 @@ def stored_bytes(stored_as: str, shape: tuple[int, ...]) -> int:
 
 
 def resident_weight_bytes(
-    spec: ModelSpec, dtypes: Mapping[str, str], *, kernels: bool = False
+    spec: ModelSpec, dtypes: Mapping[str, str], *, as_stored: bool = False
 ) -> int:
     """Bytes of memory the weights take once all of them have been used.
 
-    ``dtypes`` says how every parameter is stored; ``kernels``, that they are read like that. In
+    ``dtypes`` says how every parameter is stored; ``as_stored``, that they are read like that. In
     other engines a tied table is there once if stored in float32, and otherwise twice: as it is
     stored, and widened for the output head.
     """
@@ -47,15 +47,15 @@ def resident_weight_bytes(
     for name, shape in parameter_shapes(spec).items():
         stored, role = stored_bytes(dtypes[name], shape), role_of(name)
         wide = _FLOAT32_BYTES * math.prod(shape)
-        total += stored if kernels or role in _AS_STORED else wide
+        total += stored if as_stored or role in _AS_STORED else wide
         tied = role == "embedding" and spec.tie_word_embeddings
-        if tied and not kernels and dtypes[name] != "float32":
+        if tied and not as_stored and dtypes[name] != "float32":
             total += wide
     return total
 
 
 def weight_bytes_per_step(
-    spec: ModelSpec, dtypes: Mapping[str, str], sequences: int, *, kernels: bool = False
+    spec: ModelSpec, dtypes: Mapping[str, str], sequences: int, *, as_stored: bool = False
 ) -> int:
     """Bytes of weights one decode step of ``sequences`` tokens has to read.
 
@@ -69,8 +69,8 @@ def weight_bytes_per_step(
         role = role_of(name)
         if role == "embedding" and not spec.tie_word_embeddings:
             continue
-        as_stored = kernels or role == "experts"
-        size: float = stored_bytes(dtypes[name] if as_stored else "float32", shape)
+        dtype = dtypes[name] if as_stored or role == "experts" else "float32"
+        size: float = stored_bytes(dtype, shape)
         if role == "experts" and isinstance(spec.mlp, SparseMoeSpec):
             size *= 1 - (1 - spec.mlp.top_k / spec.mlp.num_experts) ** sequences
         total += size

@@ -28,6 +28,7 @@ from deltaport.package import (
     Plan,
     Quantization,
 )
+from deltaport.package.plan_layers import LAYERS_NAME
 from deltaport.state_layout import StateLayout
 
 __all__ = ["DECODER_NAME", "write_package"]
@@ -58,9 +59,9 @@ def write_package(
     Memory stays bounded by the size of a piece whatever the size of the model, and by that of the
     scales of one quantized weight. ``folder`` is already entered: it sees to it that nothing
     half-written stays, but for what an export that is killed can be gone on with. ``shards`` are
-    the files behind ``source``. ``build`` makes a plan of the graph in a folder. ``measure`` tells
-    what quantizing costs the engine that is finished in a folder; where it fails the engine is kept
-    all the same, and the error says so.
+    the files behind ``source``. ``build`` makes a plan of the graph in a folder, and perhaps tells
+    its layers there. ``measure`` tells what quantizing costs the engine that is finished in a
+    folder; where it fails the engine is kept all the same, and the error says so.
     """
     folder.take_over()
     entries = [write_weights(folder.path, model.graph, shards, source, progress)]
@@ -68,6 +69,8 @@ def write_package(
     plan = None if build is None else build(folder.path)
     if plan is not None:
         entries.append(_entry(folder.path / plan.file))
+        layers = folder.path / LAYERS_NAME
+        entries += [_entry(layers)] if layers.exists() else []
     entries += _copy_files(checkpoint, folder.path)
     manifest = Manifest(
         deltaport_version=__version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,15 @@ __all__ = [
     "new_value",
     "new_weight",
     "producer",
+    "read_by",
     "read_by_only",
     "recipe_of",
     "replace",
     "set_recipe",
     "static_dims",
+    "subgraphs",
     "used_once",
+    "values_inside",
 ]
 
 _NAMED_ELEMENTS = 8
@@ -53,6 +56,34 @@ def read_by_only(value: ir.Value, nodes: Collection[ir.Node]) -> bool:
     """Whether ``value`` is read, and by none but ``nodes``."""
     readers = {use.node for use in value.uses()}
     return bool(readers) and readers <= set(nodes) and not value.is_graph_output()
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs a node has for attributes."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def values_inside(node: ir.Node) -> Iterator[ir.Value]:
+    """What the subgraphs of a node are given, hold and compute, at any depth."""
+    for graph in subgraphs(node):
+        yield from graph.inputs
+        yield from tuple(graph.initializers.values())  # renaming one changes the mapping
+        for inner in graph:
+            yield from inner.outputs
+            yield from values_inside(inner)
+
+
+def read_by(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, and what its subgraphs read of the graphs around them."""
+    yield from (value for value in node.inputs if value is not None)
+    own = set(values_inside(node))
+    for graph in subgraphs(node):
+        for inner in graph:
+            yield from (value for value in read_by(inner) if value not in own)
 
 
 def static_dims(value: ir.Value | None) -> tuple[int | None, ...]:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from deltaport.errors import InputError
 
-__all__ = ["TARGETS", "TargetCapabilities", "quantized_lowering", "runs_kernels", "target_named"]
+__all__ = [
+    "TARGETS",
+    "TargetCapabilities",
+    "quantized_lowering",
+    "reads_as_stored",
+    "runs_kernels",
+    "target_named",
+]
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class TargetCapabilities:
     ``quantized``: the same for weights of 4 and 8 bits; None where the target runs none.
     ``dequantizes``: these are multiplied in floating point, with activations as they are. Formats
     have no offsets, but of experts where there are ``kernels`` for them, and an embedding is
-    quantized for a head tied to it alone.
+    quantized for a head tied to it alone. They may be fp8, but of such experts.
+    ``widens``: projections are widened to float32 when an engine is loaded.
     ``plan``: TensorRT compiles the graph, for one GPU and steps up to a size, before it runs. With
     ``kernels`` as well, our plugins for it must be there.
     """
@@ -33,6 +41,7 @@ class TargetCapabilities:
     quantized: str | None = None
     dequantizes: bool = False
     kernels: bool = False
+    widens: bool = False
     plan: bool = False
 
 
@@ -45,6 +54,7 @@ TARGETS = {
             ragged=True,
             lowering="attach-function-bodies",
             quantized="lower-to-linear,quantize-weights,attach-function-bodies",
+            widens=True,
         ),
         TargetCapabilities(
             name="ort-cpu",
@@ -107,6 +117,11 @@ def quantized_lowering(target: TargetCapabilities) -> str:
             f"--quantize: target {target.name} runs no quantized weights; choose one of {able}"
         )
     return target.quantized
+
+
+def reads_as_stored(target: str) -> bool:
+    """Whether engines of this target, which a newer deltaport may have made, widen no weights."""
+    return target in TARGETS and not TARGETS[target].widens
 
 
 def runs_kernels(target: str) -> bool:

@@ -112,11 +112,16 @@ OP_LIBRARY_VERSION: int = 1
 class Manifest:
     pass
 
-def manifest(target: str, ragged: bool, decoder: str, vocab_size: int, max_positions: int, eos_token_ids: Sequence[int], op_library_version: int, state: object, identity: str) -> Manifest:
-    """What the runtime needs of a manifest; state as StateMemory takes it."""
+def manifest(target: str, ragged: bool, decoder: str, vocab_size: int, max_positions: int, eos_token_ids: Sequence[int], op_library_version: int, state: object, plan: tuple[str, str, str, int, int, int] | None, identity: str) -> Manifest:
+    """
+    What the runtime needs of a manifest; state as StateMemory takes it, plan its file, builder, GPU, slots, prefill tokens and capacity.
+    """
 
 def runs_our_kernels(target: str) -> bool:
     """Whether engines for ``target`` run the custom ops by our kernels."""
+
+def runs_plans(target: str) -> bool:
+    """Whether engines for ``target`` are run as plans of TensorRT."""
 
 def use_cuda(target: str, device: str | None, available: Sequence[str]) -> bool:
     """
@@ -124,7 +129,7 @@ def use_cuda(target: str, device: str | None, available: Sequence[str]) -> bool:
     """
 
 class Engine:
-    def __init__(self, name: str, manifest: Manifest, path: str, graph: bytes | None, weights: str, taps: Sequence[str], onnxruntime: str, kernels: str, threads: int, device: str | None) -> None: ...
+    def __init__(self, name: str, manifest: Manifest, path: str, graph: bytes | None, folder: str, taps: Sequence[str], onnxruntime: str, kernels: str, tensorrt: str, plugins: str, threads: int, device: str | None) -> None: ...
 
 class Snapshot:
     def __init__(self, engine: Engine, tokens: Sequence[int], length: int, logits: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, parts: Sequence[Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]]) -> None: ...

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltaport.errors import EngineError
-from deltaport.package import Manifest, engine_identity, open_package
+from deltaport.package import Manifest, Plan, engine_identity, open_package
 from deltaport.runtime import _native
 from deltaport.runtime.arguments import integer
 from deltaport.runtime.kernel_library import kernel_library
 from deltaport.runtime.onnxruntime_library import onnxruntime_library
+from deltaport.runtime.tensorrt_library import plugin_library, tensorrt_library
 from deltaport.state_layout import StateTensor
 from deltaport.threads import most_threads
 
@@ -69,8 +70,8 @@ class Engine:
 
         ``threads``: how many compute threads, by default one per core. ``checksums=False`` skips
         reading every file once to compare it with the manifest. ``device``: by default a GPU for
-        engines made for one, where onnxruntime can use it, and the CPU for all else. Raises
-        ``EngineError``.
+        engines made for one, where onnxruntime or TensorRT can use it, and the CPU for all else.
+        Raises ``EngineError``.
         """
         if threads is not None:
             integer("threads", threads, most=most_threads())
@@ -98,7 +99,8 @@ class Engine:
     ) -> Session:
         """Fresh state for ``sequences`` sequences of at most ``context`` tokens each.
 
-        ``context`` defaults to what the model was trained for. Memory is taken as tokens come.
+        ``context`` defaults to what the model was trained for, or what the caches of a plan hold.
+        Memory is taken as tokens come, and at once on a GPU.
         ``prefixes``: where prompts that begin alike find each other's state.
         """
         from deltaport.runtime.session import Session
@@ -122,6 +124,7 @@ def open_decoder(
     """
     if device not in (None, *get_args(Device)):
         raise EngineError(f"device is {device!r:.40}, expected {' or '.join(get_args(Device))}")
+    plans = _native.runs_plans(manifest.target)
     return _native.Engine(
         name=str(folder),
         manifest=_native.manifest(
@@ -133,17 +136,26 @@ def open_decoder(
             eos_token_ids=list(manifest.eos_token_ids),
             op_library_version=manifest.op_library_version,
             state=[_row(tensor) for tensor in manifest.state],
+            plan=_plan(manifest.plan),
             identity=engine_identity(folder) if graph is None else sha256(graph).hexdigest(),
         ),
         path=str(folder / manifest.decoder),
         graph=graph,
-        weights=str(folder),
+        folder=str(folder),
         taps=list(taps),
-        onnxruntime=str(onnxruntime_library()),
+        onnxruntime="" if plans else str(onnxruntime_library()),
         kernels=str(kernel_library()) if _native.runs_our_kernels(manifest.target) else "",
+        tensorrt=tensorrt_library(manifest.plan) if plans else "",
+        plugins=str(plugin_library()) if plans else "",
         threads=threads or 0,
         device=device,
     )
+
+
+def _plan(plan: Plan | None) -> tuple[str, str, str, int, int, int] | None:
+    if plan is None:
+        return None
+    return (plan.file, plan.builder, plan.gpu, plan.slots, plan.prefill_tokens, plan.capacity)
 
 
 def _row(tensor: StateTensor) -> tuple[str, str, str, str, list[int | str], bool, bool]:

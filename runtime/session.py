@@ -49,7 +49,7 @@ class Session:
         prefixes: PrefixCache | None = None,
     ) -> None:
         sequences = integer("sequences", sequences)
-        limit = engine.manifest.max_positions
+        limit = engine.manifest.longest_context
         self.engine = engine
         self.context = limit if context is None else integer("context", context, most=limit)
         self.native = _native.Session(

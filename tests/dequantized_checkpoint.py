@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from deltaport.graph_passes.quantize.quantization_recipe import quantization_recipe
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
-from deltaport.weight_format import WeightFormat
+from deltaport.weight_format import FP8, WeightFormat
+from tests.oracles.fp8_weights import fp8_rounded
 from tests.oracles.quantized_weights import unpacked
 
 __all__ = ["dequantized"]
@@ -48,5 +50,8 @@ def _as_stored(weight: torch.Tensor, stored: WeightFormat) -> torch.Tensor:
     """A weight as quantizing leaves it, unpacked by the oracle."""
     rows, inputs = weight.shape[-2:]
     matrices = weight.float().reshape(-1, rows, inputs).numpy()
+    if stored == FP8:
+        rounded = torch.tensor(np.stack([*map(fp8_rounded, matrices)]))
+        return rounded.float().reshape(weight.shape)
     parts = [unpacked(*quantize_rows(matrix, stored))[:rows, :inputs] for matrix in matrices]
     return torch.stack([torch.tensor(part) for part in parts]).float().reshape(weight.shape)

@@ -15,7 +15,7 @@ from deltaport.state_layout import StateLayout
 from tests.plugin_bodies import plugin_bodies
 from tests.trt_bodies import trt_bodies
 
-__all__ = ["open_without_tensorrt"]
+__all__ = ["open_without_tensorrt", "runnable_graph"]
 
 
 def open_without_tensorrt(folder: Path) -> Engine:
@@ -24,12 +24,17 @@ def open_without_tensorrt(folder: Path) -> Engine:
     Stand-ins for kernels may not update the rule's state where it lies; caches they may.
     """
     manifest = Manifest.from_json((folder / "manifest.json").read_text(), source="manifest.json")
-    model = onnx.load(str(folder / manifest.decoder))
+    own = _runnable_anywhere(manifest)
+    graph = runnable_graph(folder / manifest.decoder).SerializeToString()
+    return Engine(folder, own, open_decoder(folder, own, graph=graph, threads=2))
+
+
+def runnable_graph(decoder: Path) -> onnx.ModelProto:
+    """The graph with its weights inside, and a body for every op that is TensorRT's or a plugin."""
+    model = onnx.load(str(decoder))
     model.functions.extend(trt_bodies())
     _give_bodies_to_plugins(model)
-    own = _runnable_anywhere(manifest)
-    graph = model.SerializeToString()
-    return Engine(folder, own, open_decoder(folder, own, graph=graph, threads=2))
+    return model
 
 
 def _give_bodies_to_plugins(model: onnx.ModelProto) -> None:

@@ -24,8 +24,8 @@ namespace deltaport::DELTAPORT_ISA {
 
 constexpr int kLanes = 32;  // of a warp
 
-// Backwards, the last thread has the first turn. A kernel gives the same either way, unless a
-// thread reads what another writes in the same phase.
+// Backwards, the last thread, warp and lane have the first turn. A kernel gives the same either
+// way, unless a thread reads what another writes in the same phase.
 template <int count, bool backwards = false>
 struct HostTeam {
   static constexpr int threads = count;
@@ -44,7 +44,10 @@ struct HostTeam {
   // body(lane, where its part lies) within a phase of warps.
   template <class Body>
   static void each_lane(const Body& body) {
-    for (int lane = 0; lane < kLanes; ++lane) body(lane, lane);
+    for (int i = 0; i < kLanes; ++i) {
+      const int lane = backwards ? kLanes - 1 - i : i;
+      body(lane, lane);
+    }
   }
 };
 

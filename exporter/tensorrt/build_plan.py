@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,27 @@ from deltaport.exporter.tensorrt.tensorrt_library import (
     driver_version,
     require_driver,
 )
+from deltaport.exporter.tensorrt.timing_cache import TimingCache
 from deltaport.state_layout import CAPACITY, StateLayout
 
-__all__ = ["build_plan", "builder_config"]
+__all__ = ["PlanBuilder", "build_plan", "plan_builder"]
 
-_DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+_DTYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT64": "int64"}
+
+
+@dataclass(frozen=True)
+class PlanBuilder:
+    """TensorRT's builder, which tells ``logger`` what happens, and how to build for a GPU."""
+
+    tensorrt: TensorRt
+    logger: Any
+    builder: Any
+    config: Any
+    times: TimingCache | None
 
 
 def build_plan(
-    tensorrt: TensorRt,
+    made: PlanBuilder,
     decoder: Path,
     layout: StateLayout,
     *,
@@ -37,17 +50,17 @@ def build_plan(
 ) -> memoryview:
     """Build ``decoder``, a graph with its weights beside it, for steps of the sizes in ``options``.
 
-    Raises ``InputError`` for a GPU that cannot be built for, ``EngineError`` with what TensorRT
-    says where it does not build, and ``PassError`` where the parser left an input unused or the
-    network is another than ``layout`` says: it would compute something else without a word.
+    Raises ``EngineError`` with what TensorRT says where it does not build, and ``PassError`` where
+    the parser left an input unused or the network is another than ``layout`` says: it would compute
+    something else without a word. Times that were measured are kept, if they are, once it is built.
     """
+    tensorrt, logger, builder, config = made.tensorrt, made.logger, made.builder, made.config
     trt = tensorrt.module
-    logger, builder, config = builder_config(tensorrt, options)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     stage("parsing the graph for TensorRT")
     if not parser.parse(_with_capacity(decoder, capacity), str(decoder)):
-        raise EngineError(f"{decoder.name}: {tensorrt.flavour} refuses it: {_last(logger)}")
+        raise EngineError(f"{decoder.name}: {tensorrt.flavour} refuses it: {logger.last}")
     if logger.unused:
         raise PassError(f"{tensorrt.flavour} would ignore an input: {logger.unused[0]}")
     _check_interface(network, layout, capacity)
@@ -59,15 +72,17 @@ def build_plan(
     stage(f"building with {tensorrt.flavour}")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineError(f"{decoder.name}: {tensorrt.flavour} does not build it: {_last(logger)}")
+        raise EngineError(f"{decoder.name}: {tensorrt.flavour} does not build it: {logger.last}")
+    if made.times is not None:
+        made.times.write()
     return memoryview(plan)
 
 
-def builder_config(tensorrt: TensorRt, options: PlanOptions) -> tuple[Any, Any, Any]:
-    """A logger, a builder that tells it what happens, and how to build for a GPU.
+def plan_builder(tensorrt: TensorRt, options: PlanOptions) -> PlanBuilder:
+    """A builder for what ``options`` say.
 
-    Raises ``InputError`` for one that cannot be built for, or is not there, and for plugins that
-    are not.
+    Raises ``InputError`` for a GPU that cannot be built for, or is not there, for plugins that are
+    not, and for measured times that cannot be gone by.
     """
     gpu = options.gpu
     if gpu is None:
@@ -80,14 +95,29 @@ def builder_config(tensorrt: TensorRt, options: PlanOptions) -> tuple[Any, Any, 
     config = builder.create_builder_config()
     # The gated delta rule is float32: products rounded to TF32 would spoil its triangular solve.
     config.clear_flag(trt.BuilderFlag.TF32)
+    # A step that takes memory as it runs cannot be recorded as a CUDA graph.
+    no_allocation = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if no_allocation is not None:
+        config.set_flag(no_allocation)
     if gpu is None:
-        return logger, builder, config
+        # So that the plan can tell what its layers are; those who run it choose less.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    else:
+        _set_gpu(tensorrt, config, gpu)
+    file = options.timing_cache
+    times = None if file is None else TimingCache(tensorrt, config, logger, file)
+    return PlanBuilder(tensorrt, logger, builder, config, times)
+
+
+def _set_gpu(tensorrt: TensorRt, config: Any, gpu: str) -> None:
     if not tensorrt.builds_for_others:
         raise InputError(
             f"--gpu {gpu}: {tensorrt.flavour} builds for the GPU it runs on alone; leave the "
             "option out, or install tensorrt-rtx-cu13"
         )
-    known = {name.lower(): each for name, each in trt.ComputeCapability.__members__.items()}
+    known = {
+        name.lower(): each for name, each in tensorrt.module.ComputeCapability.__members__.items()
+    }
     if not gpu.startswith("sm") or gpu not in known:
         able = ", ".join(name for name in known if name.startswith("sm"))
         raise InputError(
@@ -95,7 +125,6 @@ def builder_config(tensorrt: TensorRt, options: PlanOptions) -> tuple[Any, Any, 
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(known[gpu], 0)
-    return logger, builder, config
 
 
 def _with_capacity(decoder: Path, capacity: int) -> bytes:
@@ -120,16 +149,20 @@ def _check_interface(network: Any, layout: StateLayout, capacity: int) -> None:
         if found.keys() != expected:
             odd = sorted(found.keys() ^ expected)
             raise PassError(f"the network's {what} differ from the contract: {', '.join(odd)}")
+    for name, dims in STEP_INPUTS.items():
+        sizes = tuple(-1 if isinstance(dim, str) else dim for dim in dims)
+        _check_tensor(inputs[name], "int64", sizes)
+    _check_tensor(outputs[LOGITS], "float32", (-1, outputs[LOGITS].shape[-1]))
     for tensor in layout:
         shape = tensor.concrete_shape(-1, capacity)  # how many slots there are stays open
         for each in (inputs[tensor.input], outputs[tensor.output]):
-            dtype = _DTYPE_NAMES.get(each.dtype.name, each.dtype.name)
-            if dtype != tensor.dtype or tuple(each.shape) != shape:
-                raise PassError(
-                    f"{each.name} is {dtype} {tuple(each.shape)} in the network, expected "
-                    f"{tensor.dtype} {shape}"
-                )
+            _check_tensor(each, tensor.dtype, shape)
 
 
-def _last(logger: Any) -> str:
-    return logger.problems[-1] if logger.problems else "it does not say why"
+def _check_tensor(tensor: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    found = _DTYPE_NAMES.get(tensor.dtype.name, tensor.dtype.name)
+    if found != dtype or tuple(tensor.shape) != shape:
+        raise PassError(
+            f"{tensor.name} is {found} {tuple(tensor.shape)} in the network, expected {dtype} "
+            f"{shape}"
+        )

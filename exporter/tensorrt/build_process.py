@@ -1,46 +1,48 @@
 """TensorRT in a process of its own: what crashes it must not crash an export.
 
-The request comes as JSON, and what happens is told as lines of JSON: ``stage`` with its name, and
-last ``done`` with the builder's name, or ``refused`` with an error's kind and message.
+The request comes as JSON, and what happens is told as lines of JSON: ``stage`` with its name,
+``built`` once there is a plan, and last ``done`` with the builder's name, or ``refused`` with an
+error's kind and message.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deltaport import errors
 from deltaport.errors import DeltaportError, EngineError
+from deltaport.exporter.tensorrt.own_library import start_over_with_library
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
+from deltaport.package.plan_layers import PlanLayers
 from deltaport.state_layout import StateLayout
 
-__all__ = ["build_apart", "check_apart", "libraries"]
+__all__ = ["build_apart", "check_apart"]
 
 _Stage = Callable[[str], None]
 
 
-def check_apart(options: PlanOptions) -> str:
+def check_apart(options: PlanOptions, *, fp8: bool = False) -> str:
     """What would build plans for these options, with its version.
 
-    Raises ``InputError`` where nothing would: TensorRT is missing or old, or so is a GPU's driver.
+    Raises ``InputError`` where nothing would: TensorRT is missing or old, or so is a GPU's driver,
+    or it is to multiply weights in ``fp8`` and is none that can.
     """
-    return _ask({"options": asdict(options)}, lambda _: None)
+    return _ask({"options": asdict(options), "fp8": fp8}, lambda _: None)
 
 
 def build_apart(
     decoder: Path,
     plan: Path,
+    layers: Path,
     layout: StateLayout,
     *,
     capacity: int,
@@ -49,11 +51,13 @@ def build_apart(
 ) -> str:
     """Build ``decoder`` into the file ``plan``; returns what built it, with its version.
 
-    Raises what ``build_plan`` does, and ``EngineError`` where the process dies.
+    A plan for the GPU of this machine has its layers told in the file ``layers``. Raises what
+    ``build_plan`` does, and ``EngineError`` where the process dies before there is a plan.
     """
     request = {
         "decoder": str(decoder),
         "plan": str(plan),
+        "layers": str(layers),
         "layout": layout.to_json(),
         "capacity": capacity,
         "options": asdict(options),
@@ -62,18 +66,14 @@ def build_apart(
 
 
 def _ask(request: dict[str, Any], stage: _Stage) -> str:
-    pipe = subprocess.PIPE
-    with (
-        libraries() as environment,
-        subprocess.Popen(
-            [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        ) as process,
-    ):
+    pipe, builder = subprocess.PIPE, ""
+    with subprocess.Popen(
+        [sys.executable, "-m", "deltaport.exporter.tensorrt.build_process"],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         assert process.stdin is not None, "it is a pipe"
         assert process.stdout is not None, "it is a pipe"
         try:
@@ -87,31 +87,21 @@ def _ask(request: dict[str, Any], stage: _Stage) -> str:
                     raise getattr(errors, told["refused"])(told["message"])
                 elif "failed" in told:
                     raise RuntimeError(told["failed"])  # a bug of ours
+                elif "built" in told:
+                    builder = told["built"]
                 else:
                     return str(told["done"])
         except BaseException:  # also an interrupt: nobody waits for the plan any more
             process.kill()
             raise
-        raise EngineError(
-            f"TensorRT ended with {_end(process.wait())}, by a fault of its own or for want of "
-            "memory; try other --slots, --prefill-tokens or --context"
-        )
-
-
-@contextmanager
-def libraries() -> Iterator[dict[str, str]]:
-    """An environment in which TensorRT-RTX finds itself.
-
-    Its parser loads ``libtensorrt_rtx.so`` for graphs with plugins, and ends the process if there
-    is none: packages have it as ``libtensorrt_rtx.so.1`` alone.
-    """
-    found = importlib.util.find_spec("tensorrt_rtx_libs")
-    with tempfile.TemporaryDirectory(prefix="deltaport-") as folder:
-        for place in () if found is None else found.submodule_search_locations or ():
-            for library in Path(place).glob("libtensorrt_rtx.so.*"):
-                (Path(folder) / "libtensorrt_rtx.so").symlink_to(library)
-        paths = filter(None, (folder, os.environ.get("LD_LIBRARY_PATH")))
-        yield {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(paths)}
+        end = f"TensorRT ended with {_end(process.wait())}"
+    if builder:  # and it is good without its layers
+        Path(request["layers"]).write_text(PlanLayers({}, end).to_json())
+        return builder
+    raise EngineError(
+        f"{end}, by a fault of its own or for want of memory; try other --slots, --prefill-tokens "
+        "or --context"
+    )
 
 
 def _end(code: int) -> str:
@@ -119,23 +109,32 @@ def _end(code: int) -> str:
 
 
 def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
-    from deltaport.exporter.tensorrt.build_plan import build_plan, builder_config
-    from deltaport.exporter.tensorrt.tensorrt_library import load_tensorrt
+    from deltaport.exporter.tensorrt.build_plan import build_plan, plan_builder
+    from deltaport.exporter.tensorrt.inspect_plan import layers_text
+    from deltaport.exporter.tensorrt.tensorrt_library import gpu_here, load_tensorrt, require_fp8
 
     tensorrt, options = load_tensorrt(), PlanOptions(**request["options"])
+    made, name = plan_builder(tensorrt, options), f"{tensorrt.flavour} {tensorrt.version}"
     if "decoder" in request:
+        layout = StateLayout.from_json(request["layout"], source="the export")
+        capacity = request["capacity"]
         plan = build_plan(
-            tensorrt,
+            made,
             Path(request["decoder"]),
-            StateLayout.from_json(request["layout"], source="the export"),
-            capacity=request["capacity"],
+            layout,
+            capacity=capacity,
             options=options,
             stage=lambda name: tell(stage=name),
         )
         Path(request["plan"]).write_bytes(plan)
-    else:
-        builder_config(tensorrt, options)
-    tell(done=f"{tensorrt.flavour} {tensorrt.version}")
+        tell(built=name)
+        if options.gpu is None:
+            tell(stage="reading the plan's layers")
+            text = layers_text(made, plan, layout, capacity=capacity, options=options)
+            Path(request["layers"]).write_text(text)
+    elif request["fp8"]:
+        require_fp8(options.gpu or gpu_here())
+    tell(done=name)
 
 
 def _end_with_parent() -> None:
@@ -146,6 +145,7 @@ def _end_with_parent() -> None:
 
 
 def _main() -> None:
+    start_over_with_library()
     _end_with_parent()
     # Libraries print, too: theirs goes elsewhere.
     answers = os.fdopen(os.dup(1), "w")

@@ -25,7 +25,8 @@ class PlanOptions:
     for what the model was trained for, and :data:`DEFAULT_CONTEXT` at most. ``gpu``: a compute
     capability such as ``sm89``; None for the GPU of this machine. ``plugins``: the file of our
     plugins, ``libdeltaport_tensorrt.so``, for graphs that call them; with it ``gpu`` is one that
-    they run on.
+    they run on. ``timing_cache``: a file of times that TensorRT measured before, which is made
+    where it is not there.
     """
 
     slots: int = 8
@@ -33,6 +34,7 @@ class PlanOptions:
     context: int | None = None
     gpu: str | None = None
     plugins: str | None = None
+    timing_cache: str | None = None
 
     def __post_init__(self) -> None:
         for option, value in (

@@ -10,7 +10,14 @@ from typing import Any
 
 from deltaport.errors import InputError
 
-__all__ = ["TensorRt", "driver_version", "load_tensorrt", "require_driver"]
+__all__ = [
+    "TensorRt",
+    "driver_version",
+    "gpu_here",
+    "load_tensorrt",
+    "require_driver",
+    "require_fp8",
+]
 
 _FLAVOURS = {
     "tensorrt_rtx": ("TensorRT-RTX", (1, 7)),
@@ -19,6 +26,8 @@ _FLAVOURS = {
 """By module: what it is called, and the first version whose parser knows the layers we use."""
 _CUDA = 13
 """The CUDA that those versions are made for."""
+_FP8_GPU = 89
+"""The first compute capability that has fp8."""
 
 
 @dataclass(frozen=True)
@@ -81,4 +90,27 @@ def require_driver(tensorrt: TensorRt, version: int | None) -> None:
         raise InputError(
             f"the NVIDIA driver is made for CUDA {version // 1000}.{version % 1000 // 10}, "
             f"{tensorrt.flavour} {tensorrt.version} for CUDA {_CUDA}; install a newer driver"
+        )
+
+
+def gpu_here() -> str | None:
+    """The compute capability of this machine's first GPU, as in ``sm89``; None without."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    major, minor, first = ctypes.c_int(), ctypes.c_int(), 0
+    failed = driver.cuInit(0) or any(
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, first)
+        for value, attribute in ((major, 75), (minor, 76))
+    )
+    return None if failed else f"sm{major.value}{minor.value}"
+
+
+def require_fp8(gpu: str | None) -> None:
+    """Raise ``InputError`` for a GPU, as in ``sm80``, without fp8."""
+    if gpu is not None and int(gpu.removeprefix("sm")) < _FP8_GPU:
+        raise InputError(
+            f"weights in fp8 take a GPU of sm{_FP8_GPU} or newer, and the plan is for {gpu}; "
+            "choose another recipe, or --gpu"
         )

@@ -9,6 +9,7 @@ from deltaport.exporter.tensorrt.build_process import build_apart
 from deltaport.exporter.tensorrt.plan_options import PlanOptions
 from deltaport.exporter.write_package import DECODER_NAME
 from deltaport.package import Plan
+from deltaport.package.plan_layers import LAYERS_NAME
 from deltaport.state_layout import StateLayout
 
 __all__ = ["PLAN_NAME", "write_plan"]
@@ -24,10 +25,14 @@ def write_plan(
     layout: StateLayout,
     events: ExportEvents,
 ) -> Plan:
-    """Make a plan of the graph in ``folder``; raises what :func:`build_apart` does."""
+    """Make a plan of the graph in ``folder``, and write what its layers are, if they can be told.
+
+    Raises what :func:`build_apart` does.
+    """
     builder = build_apart(
         folder / DECODER_NAME,
         folder / PLAN_NAME,
+        folder / LAYERS_NAME,
         layout,
         capacity=capacity,
         options=options,

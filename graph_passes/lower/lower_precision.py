@@ -14,7 +14,7 @@ from deltaport.graph_passes.decoder_layout import layout_of, set_layout
 from deltaport.graph_passes.graph_pass import GraphPass, PreconditionError
 from deltaport.graph_passes.lower.dtype_borders import DtypeBorders, is_float
 from deltaport.graph_passes.lower.expand.value_types import CONTRIB
-from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
+from deltaport.graph_passes.recipes.quantized_recipes import QuantizedPart
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.rewriting import is_op, recipe_of
 from deltaport.state_layout import StateLayout
@@ -105,7 +105,7 @@ class LowerPrecision(GraphPass):
 
 def _stored_dtype(recipe: Recipe) -> str:
     """The dtype of a matrix, that of the checkpoint's if it is quantized."""
-    parts = (part for part in recipe.walk() if isinstance(part, Codes | Scales))
+    parts = (part for part in recipe.walk() if isinstance(part, QuantizedPart))
     quantized = next(parts, None)
     return (recipe if quantized is None else quantized.inner).dtype.name
 

@@ -13,9 +13,11 @@ from deltaport.graph_passes.graph_pass import GraphPass
 from deltaport.graph_passes.quantize.quantize_experts import quantize_experts
 from deltaport.graph_passes.quantize.weight_tags import format_of, set_format
 from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.fp8_recipes import Fp8Codes, Fp8Scales
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
 from deltaport.graph_passes.recipes.row_recipes import RowCodes, RowScales
+from deltaport.graph_passes.recipes.unsqueeze_recipe import Unsqueeze
 from deltaport.graph_passes.rewriting import (
     constant,
     is_op,
@@ -45,10 +47,11 @@ class QuantizeToQdq(GraphPass):
 
     Codes are int4 or int8 [..,rows,inputs], and a block of inputs has one scale. They are those of
     ``quantize-weights``, row by row; activations are not rounded. Inputs that fill no last block
-    are padded, and ``Slice`` takes the padding away. A table is read a row at a time, but
-    dequantized as a whole: in floating point it costs memory alone, and a head tied to it gets
-    codes of its own. ``choose-formats`` chose. Refused are formats with offsets, for which
-    ``DequantizeLinear`` of int4 has no place, and a weight that another op reads.
+    are padded, and ``Slice`` takes the padding away. Those of fp8 are e4m3, and a row has one
+    scale. A table is read a row at a time, but dequantized as a whole: in floating point it costs
+    memory alone, and a head tied to it gets codes of its own. ``choose-formats`` chose. Refused are
+    formats with offsets, for which ``DequantizeLinear`` of int4 has no place, and a weight that
+    another op reads.
     """
 
     name = "quantize-to-qdq"
@@ -109,17 +112,14 @@ def _dequantized(
     graph: ir.Graph, weight: ir.Value, recipe: Recipe, format_: WeightFormat, reader: ir.Node
 ) -> ir.Value:
     """What stands for ``weight``, computed in float32 before ``reader``."""
-    given = recipe, format_.bits, format_.block, format_.numbers
-    codes = RowCodes(Codes(*given))
-    scales = Cast(RowScales(Scales(*given)), np.dtype(np.float32))
+    axis, inputs = len(recipe.shape) - 1, recipe.shape[-1]
+    codes, scales, attributes = _of_fp8(recipe) if format_.floating else _of_blocks(recipe, format_)
     parts = [
         new_weight(graph, f"{weight.name}.codes", codes),
-        new_weight(graph, f"{weight.name}.scales", scales),
+        new_weight(graph, f"{weight.name}.scales", Cast(scales, np.dtype(np.float32))),
     ]
-    axis, inputs = len(recipe.shape) - 1, recipe.shape[-1]
     name = f"{weight.name}.dequantized"
     result = new_value(name, ir.DataType.FLOAT, codes.shape)
-    attributes = {"axis": axis, "block_size": format_.block}
     nodes = [new_node("DequantizeLinear", parts, [result], attributes)]
     if codes.shape[-1] > inputs:
         result.name = f"{name}.padded"
@@ -128,3 +128,21 @@ def _dequantized(
         nodes.append(new_node("Slice", [whole, *bounds], [result]))
     graph.insert_before(reader, nodes)
     return result
+
+
+_Parts = tuple[Recipe, Recipe, dict[str, int]]
+"""Codes, scales, and the attributes that tell ``DequantizeLinear`` which codes have which scale."""
+
+
+def _of_blocks(recipe: Recipe, format_: WeightFormat) -> _Parts:
+    given = recipe, format_.bits, format_.block, format_.numbers
+    attributes = {"axis": len(recipe.shape) - 1, "block_size": format_.block}
+    return RowCodes(Codes(*given)), RowScales(Scales(*given)), attributes
+
+
+def _of_fp8(recipe: Recipe) -> _Parts:
+    """A scale for each row: of several matrices a row is told as a block of all its inputs."""
+    codes, scales, axis = Fp8Codes(recipe), Fp8Scales(recipe), len(recipe.shape) - 1
+    if axis == 1:
+        return codes, scales, {"axis": 0}
+    return codes, Unsqueeze(scales, axis), {"axis": axis, "block_size": recipe.shape[axis]}

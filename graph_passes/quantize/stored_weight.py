@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from deltaport.errors import PassError
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice
 from deltaport.graph_passes.recipes.quantized_recipes import Codes, Scales
 from deltaport.graph_passes.recipes.recipe import Recipe
@@ -18,8 +19,14 @@ def stored_weight(
 ) -> list[ir.Value]:
     """Codes and scales of ``weight`` [..,rows,inputs], named after it.
 
-    With ``halves`` the rows are so many parts, each padded to whole tiles.
+    With ``halves`` the rows are so many parts, each padded to whole tiles. Raises ``PassError`` for
+    fp8, which has no tiles.
     """
+    if format_.floating:
+        raise PassError(
+            f"{weight.name} is to be {format_}, which none of our kernels reads; choose int8 or "
+            "int4"
+        )
     axis = len(recipe.shape) - 2
     rows = recipe.shape[axis] // halves
     parts = [recipe]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -23,14 +24,38 @@ from deltaport.graph_passes.recipes.recipe import (
 from deltaport.graph_passes.recipes.region import Region
 from deltaport.weight_format import GROUP_INPUTS, TILE_ROWS, WeightFormat
 
-__all__ = ["Codes", "Scales"]
+__all__ = ["Codes", "QuantizedPart", "Scales"]
 
 _MOST_VALUES = 1 << 22  # weights that are in memory as float32 at a time
 _LARGEST = 3e38  # a scale times its code must not round to more than float32 has
 
 
-class _Quantized(UnaryRecipe):
-    """What both have in common: of ``inner`` [..,rows,inputs], a part of its quantized form."""
+class QuantizedPart(UnaryRecipe):
+    """Of ``inner`` [..,rows,inputs], a part of its quantized form: codes or scales."""
+
+    @property
+    @abstractmethod
+    def format(self) -> WeightFormat:
+        """How the weight is stored."""
+
+    def _matrix(self, source: TensorSource, region: Region) -> NDArray[np.float32]:
+        """One matrix of the weight, or rows of it; ``CheckpointError`` for what has no code."""
+        values = self.inner.read(source, region).astype(np.float32)
+        matrix: NDArray[np.float32] = values.reshape(values.shape[-2:])
+        beyond = ~(np.abs(matrix) <= _LARGEST)  # NaN, too
+        if beyond.any():
+            row, column = map(int, np.argwhere(beyond)[0])
+            at = (*[0] * (len(region) - 2), row, column)
+            raise CheckpointError(
+                f"tensor {names_read(self.inner, source, region, at)}: holds "
+                f"{float(matrix[row, column]):g}, which {self.format} has no code for; keep its "
+                "role in floating point, or mend the checkpoint"
+            )
+        return matrix
+
+
+class _OfTiles(QuantizedPart):
+    """What codes and scales of tiles have in common."""
 
     inner: Recipe
     bits: int
@@ -71,26 +96,12 @@ class _Quantized(UnaryRecipe):
                 yield (
                     (*place, slice(first - tiles[0], last - tiles[0])),
                     (*at, slice(first, last)),
-                    *quantize_rows(self._values(source, inner), self.format),
+                    *quantize_rows(self._matrix(source, inner), self.format),
                 )
-
-    def _values(self, source: TensorSource, region: Region) -> NDArray[np.float32]:
-        values = self.inner.read(source, region).astype(np.float32)
-        matrix: NDArray[np.float32] = values.reshape(values.shape[-2:])
-        beyond = ~(np.abs(matrix) <= _LARGEST)  # NaN, too
-        if beyond.any():
-            row, column = map(int, np.argwhere(beyond)[0])
-            at = (*[0] * (len(region) - 2), row, column)
-            raise CheckpointError(
-                f"tensor {names_read(self.inner, source, region, at)}: holds "
-                f"{float(matrix[row, column]):g}, which {self.format} has no code for; keep its "
-                "role in floating point, or mend the checkpoint"
-            )
-        return matrix
 
 
 @dataclass(frozen=True, repr=False)
-class Codes(_Quantized):
+class Codes(_OfTiles):
     """The codes of a weight [..,rows,inputs]: uint8 [..,tiles,groups,bits,64].
 
     ``numbers``: 1 with scales alone, 2 with offsets.
@@ -129,7 +140,7 @@ class Codes(_Quantized):
 
 
 @dataclass(frozen=True, repr=False)
-class Scales(_Quantized):
+class Scales(_OfTiles):
     """The scales of a weight [..,rows,inputs]: bfloat16 [..,tiles,blocks,numbers,16]."""
 
     kind = "scales"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deltaport.graph_passes.recipes.arithmetic_recipes import Scale, Shift
 from deltaport.graph_passes.recipes.cast_recipe import Cast
+from deltaport.graph_passes.recipes.fp8_recipes import Fp8Codes, Fp8Scales
 from deltaport.graph_passes.recipes.int8_recipe import AsInt8
 from deltaport.graph_passes.recipes.interleave_recipe import Interleave
 from deltaport.graph_passes.recipes.layout_recipes import Concat, Slice, Squeeze, Stack, Transpose
@@ -21,6 +22,8 @@ RECIPE_KINDS: dict[str, type[Recipe]] = {
         Cast,
         Codes,
         Concat,
+        Fp8Codes,
+        Fp8Scales,
         Interleave,
         RowCodes,
         RowScales,

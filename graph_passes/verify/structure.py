@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import onnx_ir as ir
 
+from deltaport.graph_passes.rewriting import subgraphs
 from deltaport.graph_passes.verify.faults import fault, told
 
-__all__ = ["check_structure", "subgraphs"]
+__all__ = ["check_structure"]
 
 Scope = Mapping[str, ir.Value]
 """Values by name that a node may read."""
@@ -41,15 +42,6 @@ def check_structure(graph: ir.Graph, outer: Scope = MappingProxyType({})) -> Non
             if not (output.name == "" and _is_unused(output)):
                 _declare(output, f"output {position}", scope, node)
     _check_outputs(graph, scope)
-
-
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs a node has for attributes."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _declare(

@@ -12,6 +12,7 @@ from deltaport.custom_ops.definitions import DEFINITIONS, DOMAIN
 from deltaport.errors import PassError
 from deltaport.graph_passes.decoder_layout import layout_of
 from deltaport.graph_passes.graph_pass import GraphPass
+from deltaport.graph_passes.rewriting import read_by, subgraphs
 from deltaport.state_layout import StateTensor
 
 __all__ = ["VerifyInPlaceSafety", "updated_by_kernel"]
@@ -129,18 +130,13 @@ def _owners(graph: ir.Graph | ir.Function) -> Owners:
 
     def claim(node: ir.Node, top: ir.Node) -> None:
         owner[node] = top
-        for inner in _subgraph_nodes(node):
-            claim(inner, top)
+        for graph in subgraphs(node):
+            for inner in graph:
+                claim(inner, top)
 
     for node in graph:
         claim(node, node)
     return owner
-
-
-def _subgraph_nodes(node: ir.Node) -> Iterator[ir.Node]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield from attribute.as_graph()
 
 
 def _prove(tensor: StateTensor, past: ir.Value, present: ir.Value, owner: Owners) -> None:
@@ -189,7 +185,7 @@ def _ancestors(node: ir.Node, owner: Owners) -> set[ir.Node]:
     found: set[ir.Node] = set()
     pending = [node]
     while pending:
-        for value in _read_by(pending.pop()):
+        for value in read_by(pending.pop()):
             producer = value.producer()
             if producer is None:
                 continue
@@ -198,13 +194,6 @@ def _ancestors(node: ir.Node, owner: Owners) -> set[ir.Node]:
                 found.add(ancestor)
                 pending.append(ancestor)
     return found
-
-
-def _read_by(node: ir.Node) -> Iterator[ir.Value]:
-    """Values a node reads, those its subgraphs capture included."""
-    yield from (value for value in node.inputs if value is not None)
-    for inner in _subgraph_nodes(node):
-        yield from _read_by(inner)
 
 
 def _label(node: ir.Node) -> str:

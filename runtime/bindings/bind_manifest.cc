@@ -94,6 +94,17 @@ nb::dict opened(const std::string& folder, bool checksums) {
   fields["eos_token_ids"] = manifest.eos_token_ids;
   fields["op_library_version"] = manifest.op_library_version;
   fields["state"] = state;
+  fields["plan"] = nb::none();
+  if (const std::optional<PlanFacts>& plan = manifest.plan) {
+    nb::dict facts;
+    facts["file"] = plan->file;
+    facts["builder"] = plan->builder;
+    facts["gpu"] = plan->gpu;
+    facts["slots"] = plan->slots;
+    facts["prefill_tokens"] = plan->prefill_tokens;
+    facts["capacity"] = plan->capacity;
+    fields["plan"] = facts;
+  }
   fields["identity"] = manifest.identity;
   return fields;
 }

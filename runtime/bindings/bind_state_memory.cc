@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "bindings.h"
-#include "state_memory.h"
+#include "host_state_memory.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -56,27 +56,27 @@ StateTensor tensor_from(nb::handle item) {
 
 // `count` neighbouring slots of a tensor. The array keeps `self` alive, but not the memory of
 // before a reserve.
-Bytes view(nb::handle_t<StateMemory> self, size_t t, int64_t count, void* data) {
-  const auto& memory = nb::cast<const StateMemory&>(self);
+Bytes view(nb::handle_t<HostStateMemory> self, size_t t, int64_t count, void* data) {
+  const auto& memory = nb::cast<const HostStateMemory&>(self);
   const size_t bytes = memory.packed_bytes(t, memory.capacity()) * static_cast<size_t>(count);
   return Bytes(data, {bytes}, self);
 }
 
-Bytes past(nb::handle_t<StateMemory> self, size_t t, int64_t slot, int64_t count) {
-  return view(self, t, count, nb::cast<const StateMemory&>(self).past(t, slot));
+Bytes past(nb::handle_t<HostStateMemory> self, size_t t, int64_t slot, int64_t count) {
+  return view(self, t, count, nb::cast<const HostStateMemory&>(self).past(t, slot));
 }
 
-Bytes present(nb::handle_t<StateMemory> self, size_t t, int64_t slot, int64_t count) {
-  return view(self, t, count, nb::cast<const StateMemory&>(self).present(t, slot));
+Bytes present(nb::handle_t<HostStateMemory> self, size_t t, int64_t slot, int64_t count) {
+  return view(self, t, count, nb::cast<const HostStateMemory&>(self).present(t, slot));
 }
 
-nb::bytes pack(const StateMemory& memory, size_t t, int64_t slot, int64_t used) {
+nb::bytes pack(const HostStateMemory& memory, size_t t, int64_t slot, int64_t used) {
   std::vector<std::byte> packed(memory.packed_bytes(t, used));
   memory.pack(t, slot, used, packed.data());
   return nb::bytes(packed.data(), packed.size());
 }
 
-void unpack(StateMemory& memory, size_t t, int64_t slot, int64_t used, const nb::bytes& packed) {
+void unpack(HostStateMemory& memory, size_t t, int64_t slot, int64_t used, const nb::bytes& packed) {
   if (packed.size() != memory.packed_bytes(t, used)) throw nb::value_error("not of that size");
   memory.unpack(t, slot, used, static_cast<const std::byte*>(packed.data()));
 }
@@ -90,35 +90,35 @@ StateLayout state_layout_from(nb::handle rows) {
 }
 
 void bind_state_memory(nb::module_& m) {
-  nb::class_<StateMemory>(m, "StateMemory")
+  nb::class_<HostStateMemory>(m, "StateMemory")
       .def("__init__",
-           [](StateMemory* self, nb::handle layout, int64_t slots, int64_t capacity) {
-             new (self) StateMemory(state_layout_from(layout), slots, capacity);
+           [](HostStateMemory* self, nb::handle layout, int64_t slots, int64_t capacity) {
+             new (self) HostStateMemory(state_layout_from(layout), slots, capacity);
            },
            "layout"_a, "slots"_a, "capacity"_a)
-      .def_prop_ro("slots", &StateMemory::slots)
-      .def_prop_ro("capacity", &StateMemory::capacity)
+      .def_prop_ro("slots", &HostStateMemory::slots)
+      .def_prop_ro("capacity", &HostStateMemory::capacity)
       .def("reserve",
-           [](StateMemory& memory, int64_t slots, int64_t capacity, const Counts& used) {
+           [](HostStateMemory& memory, int64_t slots, int64_t capacity, const Counts& used) {
              memory.reserve(slots, capacity, used);
            },
            "slots"_a, "capacity"_a, "used"_a)
       .def("past", &past, "tensor"_a, "slot"_a, "count"_a = 1)
       .def("present", &present, "tensor"_a, "slot"_a, "count"_a = 1)
       .def("unify",
-           [](StateMemory& memory, int64_t first, const Counts& used) {
+           [](HostStateMemory& memory, int64_t first, const Counts& used) {
              memory.unify(first, static_cast<int64_t>(used.size()), used);
            },
            "first"_a, "used"_a)
-      .def("parity", &StateMemory::parity, "slot"_a)
-      .def("commit", &StateMemory::commit, "first"_a, "count"_a = 1)
-      .def("exchange", &StateMemory::exchange, "a"_a, "b"_a, "used_a"_a, "used_b"_a)
-      .def("clear", &StateMemory::clear, "slot"_a)
-      .def("trim", &StateMemory::trim, "slot"_a, "used"_a)
-      .def("duplicate", &StateMemory::duplicate, "origin"_a, "to"_a, "used"_a)
-      .def("packed_bytes", &StateMemory::packed_bytes, "tensor"_a, "used"_a)
+      .def("parity", &HostStateMemory::parity, "slot"_a)
+      .def("commit", &HostStateMemory::commit, "first"_a, "count"_a = 1)
+      .def("exchange", &HostStateMemory::exchange, "a"_a, "b"_a, "used_a"_a, "used_b"_a)
+      .def("clear", &HostStateMemory::clear, "slot"_a)
+      .def("trim", &HostStateMemory::trim, "slot"_a, "used"_a)
+      .def("duplicate", &HostStateMemory::duplicate, "origin"_a, "to"_a, "used"_a)
+      .def("packed_bytes", &HostStateMemory::packed_bytes, "tensor"_a, "used"_a)
       .def("pack", &pack, "tensor"_a, "slot"_a, "used"_a)
       .def("unpack", &unpack, "tensor"_a, "slot"_a, "used"_a, "packed"_a)
-      .def("slot_bytes", &StateMemory::slot_bytes, "used"_a)
-      .def("resident_bytes", &StateMemory::resident_bytes);
+      .def("slot_bytes", &HostStateMemory::slot_bytes, "used"_a)
+      .def("resident_bytes", &HostStateMemory::resident_bytes);
 }

@@ -1,16 +1,22 @@
-// A decoder's graph in ONNX Runtime.
+// What runs an engine's decoder.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "manifest.h"
-#include "onnx_runtime.h"
+#include "state_memory.h"
+#include "step_run.h"
 
 namespace deltaport {
+
+class Engine;
 
 enum class Device { cpu, cuda };
 
@@ -18,15 +24,17 @@ enum class Device { cpu, cuda };
 struct DecoderOptions {
   std::string onnxruntime = "libonnxruntime.so.1";  // path or name of the library
   std::string kernels;           // path of ort_kernels.so; needed by engines for ort-cpu
+  std::string tensorrt;          // the same of TensorRT; empty: by what built the plan
+  std::string plugins;           // path of libdeltaport_tensorrt.so; needed by engines with plans
   int threads = 0;               // compute threads; 0: one per core
   std::optional<Device> device;  // none: a GPU for engines made for one where there is one
 };
 
-// Where a graph is: a file, or bytes whose external weights are in a folder.
+// Where a graph is: a file, or bytes whose external weights are in the engine's folder.
 struct DecoderSource {
   std::filesystem::path path;  // named in errors, too
   std::string bytes;           // instead of the file, unless empty
-  std::filesystem::path weights;
+  std::filesystem::path folder;
 };
 
 // A tensor the graph takes or gives; a dimension of any size is -1.
@@ -36,40 +44,50 @@ struct Port {
   std::vector<int64_t> shape;
 };
 
+// What a decoder's steps are like.
+struct StepTraits {
+  bool holds_scores = false;     // attention holds all of a step's scores, [rows, heads, tokens, columns]
+  bool reserves_caches = false;  // a step costs the same however large caches are: all is reserved
+  // Sizes that something was compiled for.
+  std::optional<int64_t> capacity;  // columns of caches, no fewer and no more
+  int64_t most_rows = std::numeric_limits<int64_t>::max();    // of a step
+  int64_t most_tokens = std::numeric_limits<int64_t>::max();  // of a row in a step
+  bool compiled() const { return capacity.has_value(); }
+};
+
+// The state of a session and the steps over it, which refer to it.
+struct SessionParts {
+  std::unique_ptr<StateMemory> memory;
+  std::unique_ptr<StepRun> run;
+};
+
+// Immutable and safe from several threads at once.
 class Decoder {
  public:
-  // Throws EngineError for a graph that ONNX Runtime refuses, or a device that cannot be had.
-  Decoder(const OnnxRuntime& ort, const DecoderSource& source, const Manifest& manifest,
-          const DecoderOptions& options);
-  ~Decoder();
+  virtual ~Decoder() = default;
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  const OnnxRuntime& ort() const { return ort_; }
-  std::vector<Port> inputs() const;
-  std::vector<Port> outputs() const;
+  // The file that is run, for errors.
+  virtual const std::string& file() const = 0;
+  virtual std::vector<Port> inputs() const = 0;
+  virtual std::vector<Port> outputs() const = 0;
+  virtual StepTraits traits() const = 0;
+  // State for `slots` sequences with `capacity` columns, and what runs `engine`, whose decoder this
+  // is, on it. Throws CapacityError.
+  virtual SessionParts start(const Engine& engine, int64_t slots, int64_t capacity) const = 0;
 
-  // Runs the graph; an output that is null is made by ONNX Runtime, and the caller's to release.
-  // Safe from several threads at once. Returns what went wrong, or null.
-  ort::Status* run(const ort::RunOptions* options, std::span<const char* const> input_names,
-                   std::span<const ort::Value* const> inputs,
-                   std::span<const char* const> output_names, std::span<ort::Value*> outputs) const;
-
- private:
-  const OnnxRuntime& ort_;
-  ort::Session* session_ = nullptr;
+ protected:
+  Decoder() = default;
 };
 
-// The providers to run `target` on, from those that are `available`. Throws EngineError for a device
-// that the engine was not made for, or that the library does not know.
-bool use_cuda(const std::string& target, std::optional<Device> device,
-              std::span<const std::string> available);
-// Whether engines for `target` run the custom ops by our kernels.
-bool runs_our_kernels(const std::string& target);
+// Throws EngineError for a graph that is refused, or a device that cannot be had.
+std::unique_ptr<const Decoder> open_decoder(const DecoderSource& source, const Manifest& manifest,
+                                            const DecoderOptions& options);
 
 // Throws EngineError unless the graph has exactly the inputs and outputs that the manifest and
 // `taps`, further outputs, promise.
-void check_interface(const Decoder& decoder, const std::filesystem::path& path,
-                     const Manifest& manifest, std::span<const std::string> taps);
+void check_interface(const Decoder& decoder, const Manifest& manifest,
+                     std::span<const std::string> taps);
 
 }  // namespace deltaport

@@ -5,6 +5,7 @@
 
 #include "decoder.h"
 #include "errors.h"
+#include "onnx_runtime.h"
 #include "step_ports.h"
 
 namespace deltaport {
@@ -18,7 +19,8 @@ struct Promise {
   std::vector<int64_t> shape;
 };
 
-std::map<std::string, Promise> promised(const Manifest& manifest) {
+std::map<std::string, Promise> promised(const Manifest& manifest,
+                                        std::optional<int64_t> capacity) {
   std::map<std::string, Promise> expected = {
       {kStepInputs[kInputIds], {ort::kInt64, {kAny, kAny}}},
       {kStepInputs[kPositions], {ort::kInt64, {3, kAny, kAny}}},
@@ -29,7 +31,10 @@ std::map<std::string, Promise> promised(const Manifest& manifest) {
   };
   for (const StateTensor& tensor : manifest.state) {
     Promise promise{onnx_type(tensor.dtype), {}};
-    for (const int64_t size : tensor.shape) promise.shape.push_back(size < 0 ? kAny : size);
+    for (const int64_t size : tensor.shape) {
+      promise.shape.push_back(size == kCapacity ? capacity.value_or(kAny)
+                                                : size == kSlots ? kAny : size);
+    }
     expected[tensor.input] = expected[tensor.output] = promise;
   }
   return expected;
@@ -46,25 +51,26 @@ bool fits(const std::vector<int64_t>& found, const std::vector<int64_t>& promise
 
 }  // namespace
 
-void check_interface(const Decoder& decoder, const std::filesystem::path& path,
-                     const Manifest& manifest, std::span<const std::string> taps) {
+void check_interface(const Decoder& decoder, const Manifest& manifest,
+                     std::span<const std::string> taps) {
   std::map<std::string, Port> found;
   for (const Port& port : decoder.inputs()) found[port.name] = port;
   for (const Port& port : decoder.outputs()) found[port.name] = port;
   for (const std::string& tap : taps) found.erase(tap);
-  const std::map<std::string, Promise> expected = promised(manifest);
+  const std::map<std::string, Promise> expected =
+      promised(manifest, decoder.traits().capacity);
   std::set<std::string> names;
   for (const auto& [name, port] : found) names.insert(name);
   for (const auto& [name, promise] : expected) names.insert(name);
   for (const std::string& name : names) {
     const bool in_graph = found.contains(name);
     if (in_graph && expected.contains(name)) continue;
-    throw EngineError(path.string() + ": " + name + " is only in the " +
+    throw EngineError(decoder.file() + ": " + name + " is only in the " +
                       (in_graph ? "graph" : "manifest") + "; export the engine again");
   }
   for (const auto& [name, promise] : expected) {
     if (found[name].type != promise.type || !fits(found[name].shape, promise.shape)) {
-      throw EngineError(path.string() + ": " + name +
+      throw EngineError(decoder.file() + ": " + name +
                         " has another dtype or shape than the manifest says");
     }
   }

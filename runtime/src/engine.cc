@@ -1,5 +1,8 @@
 #include "engine.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "errors.h"
 
 namespace deltaport {
@@ -21,7 +24,7 @@ Manifest supported(Manifest manifest, const std::string& name) {
 std::shared_ptr<Engine> Engine::open(const std::filesystem::path& folder, bool checksums,
                                      const DecoderOptions& options) {
   Manifest manifest = open_manifest(folder, checksums);
-  const DecoderSource source{folder / manifest.decoder, {}, {}};
+  const DecoderSource source{folder / manifest.decoder, {}, folder};
   return std::make_shared<Engine>(folder.string(), std::move(manifest), source, options);
 }
 
@@ -30,8 +33,12 @@ Engine::Engine(std::string name, Manifest manifest, const DecoderSource& source,
     : name_(std::move(name)),
       manifest_(supported(std::move(manifest), name_)),
       taps_(std::move(taps)),
-      decoder_(OnnxRuntime::load(options.onnxruntime), source, manifest_, options) {
-  check_interface(decoder_, source.path, manifest_, taps_);
+      decoder_(open_decoder(source, manifest_, options)) {
+  check_interface(*decoder_, manifest_, taps_);
+}
+
+int64_t Engine::longest_context() const {
+  return std::min(manifest_.max_positions, decoder_->traits().capacity.value_or(INT64_MAX));
 }
 
 }  // namespace deltaport

@@ -27,18 +27,16 @@ class Engine {
 
   const std::string& name() const { return name_; }  // the folder, for errors
   const Manifest& manifest() const { return manifest_; }
-  const Decoder& decoder() const { return decoder_; }
+  const Decoder& decoder() const { return *decoder_; }
   const std::vector<std::string>& taps() const { return taps_; }
-  // Whether attention holds all scores of a step at once, [rows, heads, tokens, columns].
-  bool holds_scores() const { return !runs_our_kernels(manifest_.target); }
-  // Whether a step costs the same however large the caches are; then they are reserved whole.
-  bool reserves_caches() const { return runs_our_kernels(manifest_.target); }
+  // Tokens that a sequence may have.
+  int64_t longest_context() const;
 
  private:
   std::string name_;
   Manifest manifest_;
   std::vector<std::string> taps_;
-  Decoder decoder_;
+  std::unique_ptr<const Decoder> decoder_;
 };
 
 }  // namespace deltaport

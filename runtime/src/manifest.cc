@@ -21,8 +21,7 @@ using Type = Json::Type;
 constexpr int64_t kSchemaVersion = 4;
 constexpr char kVersionField[] = "schema_version";
 
-// What is in `model`, `quantization` and `plan` nothing here goes by; Python's reader checks the
-// latter two.
+// What is in `model` and `quantization` nothing here goes by; Python's reader checks the latter.
 constexpr Field kFields[] = {
     {"deltaport_version", Type::text}, {"target", Type::text},
     {"ragged", Type::boolean},         {"dtype", Type::text},
@@ -136,16 +135,18 @@ Manifest read_and_check(const std::filesystem::path& folder, bool checksums) {
       read_eos(rows("eos_token_ids"), integer("vocab_size"), source),
       integer("op_library_version"),
       {},
+      {},
       sha256(text),
   };
   const std::vector<FileEntry> files = read_files(rows("files"), source);
-  const bool listed = std::any_of(files.begin(), files.end(), [&](const FileEntry& entry) {
-    return entry.path == manifest.decoder;
-  });
-  if (!listed) {
-    throw EngineError(source + ": decoder " + quote(manifest.decoder, 80) +
-                      " is not among files");
-  }
+  const auto must_be_listed = [&](const char* what, const std::string& path) {
+    if (std::ranges::find(files, path, &FileEntry::path) == files.end()) {
+      throw EngineError(source + ": " + what + " " + quote(path, 80) + " is not among files");
+    }
+  };
+  must_be_listed("decoder", manifest.decoder);
+  manifest.plan = read_plan(get(document, "plan"), source);
+  if (manifest.plan) must_be_listed("plan", manifest.plan->file);
   manifest.state = read_state(rows("state"), source);
   check_files(folder, files, checksums);
   return manifest;

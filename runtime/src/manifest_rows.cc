@@ -1,6 +1,7 @@
 #include "manifest_rows.h"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_set>
 
 #include "errors.h"
@@ -13,6 +14,9 @@ using Type = Json::Type;
 
 constexpr Field kFileFields[] = {
     {"path", Type::text}, {"size", Type::integer}, {"sha256", Type::text}};
+constexpr Field kPlanFields[] = {
+    {"file", Type::text},     {"builder", Type::text},           {"gpu", Type::text},
+    {"slots", Type::integer}, {"prefill_tokens", Type::integer}, {"capacity", Type::integer}};
 
 // Whether a path stays in its folder on every platform.
 bool stays_inside(std::string_view path) {
@@ -83,6 +87,30 @@ std::vector<FileEntry> read_files(const JsonArray& rows, const std::string& sour
     throw EngineError(source + ": files lists a path twice; export the engine again");
   }
   return files;
+}
+
+std::optional<PlanFacts> read_plan(const Json& value, const std::string& source) {
+  if (value.type() == Type::null) return {};
+  const std::string where = source + ": plan";
+  if (!has_exactly(value, kPlanFields)) {
+    throw EngineError(where + ": expected the fields " + names_of(kPlanFields));
+  }
+  const auto& plan = value.as<JsonObject>();
+  for (const Field& field : kPlanFields) {
+    const Json& found = get(plan, field.name);
+    const bool text = field.type == Type::text;
+    const bool fits = found.type() == field.type &&
+                      (text ? is_printable(found.as<std::string>()) &&
+                                  !found.as<std::string>().empty()
+                            : found.as<int64_t>() > 0 &&
+                                  found.as<int64_t>() <= std::numeric_limits<int32_t>::max());
+    if (fits) continue;
+    throw EngineError(where + "." + field.name + " is " + quote(found, 40) + ", expected " +
+                      (text ? "text" : "a positive integer"));
+  }
+  return PlanFacts{get(plan, "file").as<std::string>(), get(plan, "builder").as<std::string>(),
+                   get(plan, "gpu").as<std::string>(), get(plan, "slots").as<int64_t>(), get(plan, "prefill_tokens").as<int64_t>(),
+                   get(plan, "capacity").as<int64_t>()};
 }
 
 }  // namespace deltaport

@@ -1,12 +1,14 @@
-// The rows of the lists in a manifest: state tensors and files. All throw EngineError.
+// What a manifest says of its state tensors, its files and its plan. All throw EngineError.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "json.h"
+#include "manifest.h"
 #include "package_files.h"
 #include "state_layout.h"
 
@@ -34,5 +36,7 @@ bool is_printable(std::string_view text);
 // `source` names the manifest in errors.
 StateLayout read_state(const JsonArray& rows, const std::string& source);
 std::vector<FileEntry> read_files(const JsonArray& rows, const std::string& source);
+// None for null.
+std::optional<PlanFacts> read_plan(const Json& value, const std::string& source);
 
 }  // namespace deltaport

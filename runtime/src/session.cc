@@ -13,8 +13,11 @@ namespace {
 
 constexpr int64_t kPageColumns = 1024;  // columns whose bytes are whole pages whatever a column is
 
+// `context` is at most the engine's longest.
 int64_t initial_capacity(const Engine& engine, int64_t context, const StepLimits& limits) {
-  if (!engine.reserves_caches()) return std::min(limits.initial_capacity, context);
+  const StepTraits traits = engine.decoder().traits();
+  if (traits.capacity) return *traits.capacity;
+  if (!traits.reserves_caches) return std::min(limits.initial_capacity, context);
   // Virtual memory costs nothing until it is used: all there will ever be, and a step's padding.
   const int64_t columns = context + limits.largest;
   return (columns + kPageColumns - 1) / kPageColumns * kPageColumns;
@@ -33,22 +36,26 @@ Session::Session(std::shared_ptr<const Engine> engine, int64_t sequences, int64_
     : engine_(std::move(engine)),
       context_(context),
       limits_(limits),
-      observer_(std::move(observer)),
-      memory_(engine_->manifest().state, std::max<int64_t>(sequences, 1),
-              initial_capacity(*engine_, context, limits)),
-      run_(*engine_, memory_) {
-  books_.row_of_slot.assign(memory_.slots(), kNobody);
+      observer_(std::move(observer)) {
+  SessionParts parts = engine_->decoder().start(*engine_, std::max<int64_t>(sequences, 1),
+                                                initial_capacity(*engine_, context, limits));
+  memory_ = std::move(parts.memory);
+  run_ = std::move(parts.run);
+  books_.row_of_slot.assign(memory_->slots(), kNobody);
   for (int64_t i = 0; i < sequences; ++i) open();
 }
 
 int64_t Session::take_slot(int64_t row) {  // needs no memory once it changes anything
   auto free = std::ranges::find(books_.row_of_slot, kNobody);
   if (free == books_.row_of_slot.end()) {
-    const int64_t slots = memory_.slots();
-    grow(books_.row_of_slot, static_cast<size_t>(2 * slots));
-    memory_.reserve(2 * slots, memory_.capacity(), used());
-    run_.forget();
-    books_.row_of_slot.resize(2 * slots, kNobody);
+    const int64_t slots = memory_->slots();
+    // Doubled where memory is not taken before it is used.
+    const bool takes_all = engine_->decoder().traits().compiled();
+    const int64_t more = slots + (takes_all ? std::max<int64_t>(slots / 4, 1) : slots);
+    grow(books_.row_of_slot, static_cast<size_t>(more));
+    memory_->reserve(more, memory_->capacity(), used());
+    run_->forget();
+    books_.row_of_slot.resize(more, kNobody);
     free = books_.row_of_slot.begin() + slots;
   }
   *free = row;
@@ -72,7 +79,7 @@ int64_t Session::open() {
 
 void Session::close(int64_t row) {
   Row& closing = open_row(row);
-  memory_.clear(closing.slot);
+  memory_->clear(closing.slot);
   books_.row_of_slot[closing.slot] = kNobody;
   const uint64_t epoch = closing.epoch + 1;
   closing = Row();
@@ -124,10 +131,11 @@ void Session::append(std::span<const RowTokens> given, std::span<const RowCount>
     longest = std::max(longest, total + more[i]);
     widest = std::max(widest, total - row.length);
   }
-  // A step writes the caches over all its columns, padding included, from each row's length on:
-  // beside other rows, the longest may need room for padding as wide as a step.
+  // A ragged step writes the caches over all its columns, padding included, from each row's length
+  // on: beside other rows, the longest may need room for padding as wide as a step.
   const int64_t step = chunk > 0 ? chunk : limits_.largest;
-  reserve(longest + (open_count() > 1 ? std::min(widest, step) : 0));
+  const bool pads = engine_->manifest().ragged && open_count() > 1;
+  reserve(longest + (pads ? std::min(widest, step) : 0));
   // All memory that this takes, before anything changes.
   std::map<int64_t, Start> starts;
   for (const auto& [i, tokens] : given) {
@@ -177,7 +185,7 @@ void Session::retract(int64_t row, int64_t count) {
 
 void Session::clear(int64_t row) {
   Row& cleared = open_row(row);
-  memory_.clear(cleared.slot);
+  memory_->clear(cleared.slot);
   const int64_t slot = cleared.slot;
   const uint64_t epoch = cleared.epoch + 1;
   cleared = Row();
@@ -187,11 +195,11 @@ void Session::clear(int64_t row) {
 }
 
 size_t Session::row_bytes(int64_t row) const {
-  return memory_.slot_bytes(this->row(row).length);
+  return memory_->slot_bytes(this->row(row).length);
 }
 
 std::string Session::broken() const {
-  return broken_invariant(books_, memory_.capacity(), context_, engine_->manifest().vocab_size);
+  return broken_invariant(books_, memory_->capacity(), context_, engine_->manifest().vocab_size);
 }
 
 void Session::verify() const { assert(broken().empty()); }

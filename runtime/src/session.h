@@ -60,8 +60,8 @@ class Session {
 
   const Engine& engine() const { return *engine_; }
   int64_t context() const { return context_; }
-  int64_t capacity() const { return memory_.capacity(); }
-  const StateMemory& memory() const { return memory_; }
+  int64_t capacity() const { return memory_->capacity(); }
+  const StateMemory& memory() const { return *memory_; }
 
   // A new empty row: the lowest number that no open row has. Throws CapacityError.
   int64_t open();
@@ -111,14 +111,14 @@ class Session {
   void use_prefixes(std::shared_ptr<PrefixCache> prefixes) { prefixes_ = std::move(prefixes); }
 
   // Ends the step in progress with StepCancelledError, or else the next one; from any thread.
-  void cancel() { run_.cancel(); }
+  void cancel() { run_->cancel(); }
   // Takes a cancel back that came when no step was left to end. Whether there was one.
-  bool take_cancel() { return run_.take_cancel(); }
+  bool take_cancel() { return run_->take_cancel(); }
 
   // Bytes of state that the row has in memory.
   size_t row_bytes(int64_t row) const;
-  // Nanoseconds spent in ONNX Runtime so far.
-  int64_t run_nanoseconds() const { return run_.nanoseconds(); }
+  // Nanoseconds spent in the decoder so far.
+  int64_t run_nanoseconds() const { return run_->nanoseconds(); }
   // What does not hold of the bookkeeping; empty if all is well.
   std::string broken() const;
 
@@ -155,8 +155,8 @@ class Session {
   std::shared_ptr<StepObserver> observer_;
   std::shared_ptr<PrefixCache> prefixes_;
   Bookkeeping books_;
-  StateMemory memory_;
-  StepRun run_;
+  std::unique_ptr<StateMemory> memory_;
+  std::unique_ptr<StepRun> run_;  // over the memory
   std::vector<StepPlan> plans_;  // of the last step, for their memory
   std::vector<std::shared_ptr<LogitsBlock>> blocks_;
 };

@@ -10,7 +10,7 @@ namespace deltaport {
 
 // Logits [rows,V] of one run, shared by the rows that it gave any.
 struct LogitsBlock {
-  std::unique_ptr<float[]> data;
+  std::shared_ptr<float[]> data;
   int64_t rows;
 };
 

@@ -12,13 +12,13 @@ namespace deltaport {
 Snapshot Session::snapshot(int64_t row) const {
   const Row& held = this->row(row);
   Snapshot taken{
-      engine_->manifest().identity, memory_.layout(), held.tokens, held.length, {}, {}};
+      engine_->manifest().identity, memory_->layout(), held.tokens, held.length, {}, {}};
   if (held.has_logits()) {
     taken.logits.assign(held.logits, held.logits + engine_->manifest().vocab_size);
   }
-  for (size_t t = 0; t < memory_.layout().size(); ++t) {
-    SnapshotPart& part = taken.state.emplace_back(memory_.packed_bytes(t, held.length));
-    memory_.pack(t, held.slot, held.length, part.data.get());
+  for (size_t t = 0; t < memory_->layout().size(); ++t) {
+    SnapshotPart& part = taken.state.emplace_back(memory_->packed_bytes(t, held.length));
+    memory_->pack(t, held.slot, held.length, part.data.get());
   }
   return taken;
 }
@@ -27,9 +27,9 @@ void Session::check_fits(const Snapshot& snapshot) const {
   const Manifest& manifest = engine_->manifest();
   const int64_t count = static_cast<int64_t>(snapshot.tokens.size());
   bool fits = snapshot.identity == manifest.identity && snapshot.length >= 0 &&
-              snapshot.length <= count && snapshot.state.size() == memory_.layout().size();
+              snapshot.length <= count && snapshot.state.size() == memory_->layout().size();
   for (size_t t = 0; fits && t < snapshot.state.size(); ++t) {
-    fits = snapshot.state[t].size == memory_.packed_bytes(t, snapshot.length);
+    fits = snapshot.state[t].size == memory_->packed_bytes(t, snapshot.length);
   }
   const size_t vocab_size = manifest.vocab_size;
   fits = fits && (snapshot.logits.empty() ||
@@ -49,7 +49,7 @@ Row row_of(const Snapshot& snapshot, int64_t count) {
   row.length = snapshot.length;
   if (snapshot.logits.empty()) return row;
   const auto block = std::make_shared<LogitsBlock>();
-  block->data = std::make_unique_for_overwrite<float[]>(snapshot.logits.size());
+  block->data = std::make_shared_for_overwrite<float[]>(snapshot.logits.size());
   block->rows = 1;
   std::ranges::copy(snapshot.logits, block->data.get());
   row.logits = block->data.get();
@@ -63,9 +63,9 @@ Row row_of(const Snapshot& snapshot, int64_t count) {
 // Gives `row`, for whose state there is room, the state of a snapshot that fits, and makes it
 // `fresh`, which was made of the snapshot. Takes no memory, so that nothing is left half-done.
 void Session::take_up(Row& row, const Snapshot& snapshot, Row fresh) {
-  memory_.clear(row.slot);
+  memory_->clear(row.slot);
   for (size_t t = 0; t < snapshot.state.size(); ++t) {
-    memory_.unpack(t, row.slot, snapshot.length, snapshot.state[t].data.get());
+    memory_->unpack(t, row.slot, snapshot.length, snapshot.state[t].data.get());
   }
   fresh.slot = row.slot;
   fresh.epoch = row.epoch + 1;
@@ -91,7 +91,7 @@ int64_t Session::fork(int64_t row) {
   Row copy = this->row(row);
   const int64_t made = open();  // may move the rows: look only afterwards
   Row& fresh = books_.rows[made];
-  memory_.duplicate(books_.rows[row].slot, fresh.slot, copy.length);
+  memory_->duplicate(books_.rows[row].slot, fresh.slot, copy.length);
   copy.slot = fresh.slot;
   copy.epoch = fresh.epoch;
   fresh = std::move(copy);
@@ -173,7 +173,7 @@ void Session::keep_prefix(int64_t row) {
   if (prefixes_->renew(engine_->manifest().identity, read.tokens)) return;
   size_t bytes = read.tokens.size() * sizeof(int64_t) +
                  static_cast<size_t>(engine_->manifest().vocab_size) * sizeof(float);
-  for (size_t t = 0; t < memory_.layout().size(); ++t) bytes += memory_.packed_bytes(t, read.length);
+  for (size_t t = 0; t < memory_->layout().size(); ++t) bytes += memory_->packed_bytes(t, read.length);
   if (!prefixes_->make_room(bytes)) return;
   try {
     prefixes_->keep(std::make_shared<const Snapshot>(snapshot(row)));

@@ -17,7 +17,7 @@ std::vector<int64_t> Session::used() const {
 }
 
 int64_t Session::capacity_for(int64_t columns) const {
-  int64_t capacity = memory_.capacity();
+  int64_t capacity = memory_->capacity();
   while (capacity < columns) {  // doubled, so that n tokens cost O(n) copying in all
     if (capacity > INT64_MAX / 2) return columns;
     capacity *= 2;
@@ -26,14 +26,16 @@ int64_t Session::capacity_for(int64_t columns) const {
 }
 
 void Session::reserve(int64_t columns) {
-  if (columns <= memory_.capacity()) return;
-  memory_.reserve(memory_.slots(), capacity_for(columns), used());
-  run_.forget();
+  if (columns <= memory_->capacity()) return;
+  memory_->reserve(memory_->slots(), capacity_for(columns), used());
+  run_->forget();
 }
 
 int64_t Session::step_width(std::span<const int64_t> rows) const {
+  const StepTraits traits = engine_->decoder().traits();
+  if (traits.compiled()) return traits.most_tokens;
   int64_t most = limits_.most_tokens;
-  if (engine_->holds_scores()) {
+  if (traits.holds_scores) {
     int64_t longest = 0;
     for (const int64_t i : rows) longest = std::max(longest, row(i).length);
     most = std::min(most, limits_.score_cells / (longest + limits_.largest));
@@ -60,10 +62,10 @@ std::vector<RowWork> Session::work_of(std::span<const int64_t> rows, int64_t chu
 void Session::exchange(int64_t a, int64_t b) {
   const int64_t row_a = books_.row_of_slot[a], row_b = books_.row_of_slot[b];
   const auto used = [&](int64_t row) { return row == kNobody ? 0 : books_.rows[row].length; };
-  memory_.exchange(a, b, used(row_a), used(row_b));
+  memory_->exchange(a, b, used(row_a), used(row_b));
   // A slot that is free from now on must not hold pages: of padding, or of the state before last.
-  if (row_b == kNobody) memory_.clear(a);
-  if (row_a == kNobody) memory_.clear(b);
+  if (row_b == kNobody) memory_->clear(a);
+  if (row_a == kNobody) memory_->clear(b);
   std::swap(books_.row_of_slot[a], books_.row_of_slot[b]);
   if (row_a != kNobody) books_.rows[row_a].slot = b;
   if (row_b != kNobody) books_.rows[row_b].slot = a;
@@ -74,7 +76,7 @@ void Session::place(std::vector<RowWork>& group) {
   std::vector<int64_t> taken;
   for (const RowWork& work : group) taken.push_back(books_.rows[work.row].slot);
   const int64_t size = static_cast<int64_t>(group.size());
-  const int64_t first = best_window(taken, memory_.slots());
+  const int64_t first = best_window(taken, memory_->slots());
   std::ranges::sort(taken);
   int64_t hole = first;  // the next slot of the window that may hold a row of another group
   for (const int64_t slot : taken) {
@@ -86,7 +88,7 @@ void Session::place(std::vector<RowWork>& group) {
   std::ranges::sort(group, {}, &RowWork::slot);
   std::vector<int64_t> used;
   for (const RowWork& work : group) used.push_back(work.past);
-  memory_.unify(first, size, used);
+  memory_->unify(first, size, used);
 }
 
 std::shared_ptr<LogitsBlock> Session::free_block(int64_t rows) {
@@ -95,7 +97,7 @@ std::shared_ptr<LogitsBlock> Session::free_block(int64_t rows) {
   }
   const auto made = std::make_shared<LogitsBlock>();
   const int64_t size = std::max<int64_t>(rows, 1) * engine_->manifest().vocab_size;
-  made->data = std::make_unique_for_overwrite<float[]>(size);
+  made->data = run_->logits_memory(static_cast<size_t>(size));
   made->rows = rows;
   // Those of whole prompts are large and seldom: not kept.
   std::erase_if(blocks_, [](const auto& block) { return block.use_count() == 1; });
@@ -103,18 +105,33 @@ std::shared_ptr<LogitsBlock> Session::free_block(int64_t rows) {
   return made;
 }
 
+namespace {
+
+// Columns of caches that a step writes: a ragged one pads all rows to the longest.
+int64_t columns_of(std::span<const RowWork> work, bool ragged) {
+  int64_t past = 0, widest = 0, end = 0;
+  for (const RowWork& row : work) {
+    const int64_t count = static_cast<int64_t>(row.tokens.size());
+    past = std::max(past, row.past);
+    widest = std::max(widest, count);
+    end = std::max(end, row.past + count);
+  }
+  return ragged ? past + widest : end;
+}
+
+}  // namespace
+
 std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chunk, Which which) {
-  if (run_.take_cancel()) throw StepCancelledError(engine_->name() + ": the step was cancelled");
-  const int64_t width = chunk > 0 ? chunk : step_width(rows);
+  if (run_->take_cancel()) throw StepCancelledError(engine_->name() + ": the step was cancelled");
+  const StepTraits traits = engine_->decoder().traits();
+  const int64_t width = std::min(chunk > 0 ? chunk : step_width(rows), traits.most_tokens);
   std::vector<RowWork> work = work_of(rows, width, which);
   if (work.empty()) return {};
-  int64_t columns = 0, widest = 0;
-  for (const RowWork& row : work) {
-    columns = std::max(columns, row.past);
-    widest = std::max<int64_t>(widest, row.tokens.size());
-  }
-  reserve(columns + widest);
-  auto groups = group_rows(std::move(work), engine_->manifest().ragged);
+  const bool ragged = engine_->manifest().ragged;
+  reserve(columns_of(work, ragged));
+  auto groups = group_rows(std::move(work), ragged);
+  // Rows that run alone may stay where they are.
+  if (traits.most_rows == 1) groups = cut_groups(std::move(groups), 1);
   // All are placed before any runs: what a run wrote must not move until it is committed. Only one
   // group has several rows, so placing it moves none of the others out of place.
   for (auto& group : groups) {
@@ -123,6 +140,7 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
   for (auto& group : groups) {
     if (group.size() == 1) group.front().slot = books_.rows[group.front().row].slot;
   }
+  groups = cut_groups(std::move(groups), traits.most_rows);
   plans_.resize(std::max(plans_.size(), groups.size()));
   std::vector<RowLogits> results;
   for (size_t i = 0; i < groups.size(); ++i) {
@@ -132,10 +150,10 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
     const int64_t R = static_cast<int64_t>(plan.logit_index.size());
     const std::shared_ptr<LogitsBlock> block = free_block(R);
     try {
-      run_.run(plan, block->data.get(), observer_.get());
+      run_->run(plan, block->data.get(), observer_.get());
     } catch (...) {
       for (size_t done = 0; done <= i; ++done) {
-        for (const RowWork& row : plans_[done].rows) memory_.trim(row.slot, row.past);
+        for (const RowWork& row : plans_[done].rows) memory_->trim(row.slot, row.past);
       }
       throw;
     }
@@ -147,12 +165,12 @@ std::vector<RowLogits> Session::step(std::span<const int64_t> rows, int64_t chun
     }
   }
   for (size_t i = 0; i < groups.size(); ++i) {  // only now: a run that fails changes nothing
-    memory_.commit(plans_[i].first_slot, plans_[i].size());
+    memory_->commit(plans_[i].first_slot, plans_[i].size());
     for (const RowWork& work : plans_[i].rows) {
       const int64_t count = static_cast<int64_t>(work.tokens.size());
       books_.rows[work.row].length += count;
       // Padding may have written to pages beyond.
-      if (count < plans_[i].width) memory_.trim(work.slot, work.past + count);
+      if (count < plans_[i].width) memory_->trim(work.slot, work.past + count);
     }
   }
   for (const RowLogits& result : results) {

@@ -46,6 +46,21 @@ std::vector<std::vector<RowWork>> group_rows(std::vector<RowWork> work, bool rag
   return groups;
 }
 
+std::vector<std::vector<RowWork>> cut_groups(std::vector<std::vector<RowWork>> groups,
+                                             int64_t most) {
+  std::vector<std::vector<RowWork>> cut;
+  for (const std::vector<RowWork>& group : groups) {
+    const std::span<const RowWork> rows(group);
+    for (size_t first = 0; first < rows.size();) {
+      const size_t count = std::min(rows.size() - first, static_cast<size_t>(most));
+      const auto part = rows.subspan(first, count);
+      cut.emplace_back(part.begin(), part.end());
+      first += count;
+    }
+  }
+  return cut;
+}
+
 int64_t best_window(std::span<const int64_t> taken, int64_t slots) {
   const int64_t size = static_cast<int64_t>(taken.size());
   std::vector<int64_t> before(slots + 1, 0);  // how many of the slots below each are taken

@@ -36,6 +36,9 @@ struct StepPlan {
 // alone, and those of one token together.
 std::vector<std::vector<RowWork>> group_rows(std::vector<RowWork> work, bool ragged);
 
+// Groups of at most `most` rows; those of one that is cut, whose slots follow each other, still do.
+std::vector<std::vector<RowWork>> cut_groups(std::vector<std::vector<RowWork>> groups, int64_t most);
+
 // The first slot of the window of as many slots as `taken` has that needs the fewest moves to hold
 // those, of `slots` slots in all.
 int64_t best_window(std::span<const int64_t> taken, int64_t slots);

@@ -1,16 +1,14 @@
-// Runs of the decoder over a session's memory, with what can be kept from one run to the next.
+// Runs of the decoder over a session's memory.
 #pragma once
 
-#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "engine.h"
-#include "session_rows.h"
-#include "state_memory.h"
 #include "step_plan.h"
-#include "step_ports.h"
 
 namespace deltaport {
 
@@ -32,47 +30,31 @@ class StepObserver {
 
 class StepRun {
  public:
-  StepRun(const Engine& engine, const StateMemory& memory);
-  ~StepRun();
+  virtual ~StepRun() = default;
   StepRun(const StepRun&) = delete;
   StepRun& operator=(const StepRun&) = delete;
 
   // Runs `plan`, whose logits go to `logits` [R,V]; new states are written where a commit expects
   // them. Throws EngineError, or StepCancelledError after a cancel.
-  void run(StepPlan& plan, float* logits, StepObserver* observer);
+  virtual void run(StepPlan& plan, float* logits, StepObserver* observer) = 0;
   // The state has moved: nothing that is kept is right any more.
-  void forget();
+  virtual void forget() = 0;
 
   // Ends the run in progress, or else the next one; from any thread.
-  void cancel();
+  virtual void cancel() = 0;
   // Whether a cancel has come, which is used up by asking.
-  bool take_cancel();
+  virtual bool take_cancel() = 0;
 
-  // Nanoseconds spent in ONNX Runtime so far.
+  // Memory for `count` logits, as a run writes it best.
+  virtual std::shared_ptr<float[]> logits_memory(size_t count) const {
+    return std::make_shared_for_overwrite<float[]>(count);
+  }
+  // Nanoseconds spent in the decoder so far.
   int64_t nanoseconds() const { return nanoseconds_; }
 
- private:
-  // Neighbouring slots with the same buffer current, and what a run of them takes and gives.
-  struct Window {
-    int64_t first = -1, size = 0;
-    std::vector<TensorView> past, present;
-    std::vector<const ort::Value*> inputs;
-    std::vector<ort::Value*> outputs;
-    KeptTensor logits;  // two steps in a row have theirs in different memory
-  };
-  struct Cancellation;
+ protected:
+  StepRun() = default;
 
-  Window& window(int64_t first, int64_t size);
-  void bind_inputs(StepPlan& plan, Window& window);
-  void show(StepObserver& observer, const StepPlan& plan, float* logits, const Window& window);
-  void release_taps(Window& window);
-
-  const Engine& engine_;
-  const StateMemory& memory_;
-  std::vector<const char*> input_names_, output_names_;
-  std::array<KeptTensor, kStepInputCount> step_inputs_;
-  std::array<Window, 2> windows_;  // by which buffer is current: steps take turns
-  std::unique_ptr<Cancellation> cancellation_;
   int64_t nanoseconds_ = 0;
 };
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deltaport.exporter.tensorrt import build_process
 from tests.end_to_end.command import deltaport, error_line, in_process, listing
 
 
@@ -101,6 +102,28 @@ def test_what_is_wrong_with_the_output_is_said(
     line = error_line(in_process("export", single_layer, "-o", output, "--dry-run", "-q"))
     assert line.startswith(f"error: {output}: the engine needs 0.00 GB, the disk has 0.00 GB free")
     assert asked == [tmp_path], "the disk the engine will be on"
+
+
+def test_a_plan_is_counted(
+    single_layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights and its code, in the space it takes; its slots and caches, in the memory."""
+    monkeypatch.setattr(build_process, "check_apart", lambda *_, **__: "TensorRT-RTX 1.7")
+    options = ("--target", "tensorrt-plain", "--gpu", "sm89", "--slots", "3", "--context", "1000")
+
+    def planned(free: int) -> subprocess.CompletedProcess[str]:
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        output = tmp_path / "engine"
+        return in_process(
+            "export", single_layer, "-o", output, "--dry-run", "-q", "--json", *options
+        )
+
+    assert "the engine needs 0.11 GB, the disk has 0.05 GB free" in error_line(planned(50 << 20))
+    found = json.loads(planned(200 << 20).stdout)
+    assert "sizes are without decoder.onnx, manifest.json and the plan" in found["notes"]
+    memory = found["memory"]
+    assert (memory["sequences"], memory["context"], memory["reserved"]) == (3, 1000, True)
 
 
 def test_what_is_there_already_counts(single_layer: Path, engine: Path, tmp_path: Path) -> None:

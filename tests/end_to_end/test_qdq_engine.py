@@ -34,7 +34,7 @@ def logits_of(checkpoint: Path, engine: Path, recipe: str | None) -> list[Array]
 
 
 @pytest.mark.parametrize("kind", ["dense", "tied", "moe"])
-@pytest.mark.parametrize("recipe", ["int8", "int4", "int4-all"])
+@pytest.mark.parametrize("recipe", ["fp8", "int8", "int4", "int4-all"])
 def test_logits(recipe: str, kind: str, tmp_path: Path) -> None:
     checkpoint = save_checkpoint(
         tmp_path / "checkpoint",
@@ -54,10 +54,11 @@ def test_logits(recipe: str, kind: str, tmp_path: Path) -> None:
     )
 
 
-def test_bytes_are_told(single_layer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["fp8", "int4-all"])
+def test_bytes_are_told(recipe: str, single_layer: Path, tmp_path: Path) -> None:
     """Those of the codes and scales; the table is none of them."""
     engine = tmp_path / "engine"
-    made = in_process("export", single_layer, "-o", engine, *options("int4-all"), "--no-plan")
+    made = in_process("export", single_layer, "-o", engine, *options(recipe), "--no-plan")
     assert made.returncode == 0, made.stderr
     quantization = open_package(engine).quantization
     assert quantization is not None
@@ -90,6 +91,26 @@ def test_offsets_are_refused_before_any_work(single_layer: Path, tmp_path: Path)
     assert not engine.exists()
 
 
+@pytest.mark.parametrize("target", ["portable", "ort-cpu"])
+def test_fp8_is_for_tensorrt_alone(target: str, single_layer: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    given = ("--target", target, "--quantize", "fp8", "-q")
+    assert error_line(in_process("export", single_layer, "-o", engine, *given)) == (
+        f"error: --quantize fp8: role embedding is fp8, which target {target} cannot read; choose "
+        "int8 or int4, or --target tensorrt or tensorrt-plain"
+    )
+    assert not engine.exists()
+
+
+def test_plugins_read_no_fp8(single_layer: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "experts.toml"
+    recipe.write_text('[roles]\nmlp = "fp8"\nexperts = "fp8"\nshared_expert = "int8"\n')
+    given = ("--target", "tensorrt", "--quantize", recipe, "--no-plan", "-q")
+    line = error_line(in_process("export", single_layer, "-o", tmp_path / "engine", *given))
+    expected = "role experts is fp8, which the plugins of target tensorrt do not read; choose int8"
+    assert expected in line
+
+
 def test_a_tied_head_that_no_oracle_computes(tmp_path: Path) -> None:
     checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=7, kind="dense", tie=True)
     engine = tmp_path / "engine"
@@ -98,16 +119,17 @@ def test_a_tied_head_that_no_oracle_computes(tmp_path: Path) -> None:
     assert "its head is quantized and the embedding it is tied to is not" in error_line(result)
 
 
-def test_the_oracle_of_verify_rounds_no_activations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["fp8", "int4-all"])
+def test_the_oracle_of_verify_rounds_no_activations(recipe: str, tmp_path: Path) -> None:
     """It computes what the engine does, to float32's bounds."""
     checkpoint = save_checkpoint(tmp_path / "checkpoint", seed=7, kind="dense")
-    found = logits_of(checkpoint, tmp_path / "engine", "int4-all")[: len(PROMPT)]
+    found = logits_of(checkpoint, tmp_path / "engine", recipe)[: len(PROMPT)]
     formats = {
         role: format_
-        for role, format_ in quantization_recipe("int4-all").formats.items()
+        for role, format_ in quantization_recipe(recipe).formats.items()
         if role != "embedding"
     }
-    rounding = MatrixRounding(None, "int4-all", formats, dequantizes=True)
+    rounding = MatrixRounding(None, recipe, formats, dequantizes=True)
     with checked(checkpoint, dtype="auto", accept_fields=()) as opened:
         oracle = open_oracle("eager", opened, rounding)
     expected = oracle.run(PROMPT, new_tokens=1).logits

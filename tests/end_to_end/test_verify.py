@@ -68,6 +68,17 @@ def verified(engine: Path, checkpoint: Path, *options: str | Path, status: int) 
     return document
 
 
+def test_a_device(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", kind="dense", seed=7)
+    engine, other = tmp_path / "engine", tmp_path / "other"
+    export_checkpoint(checkpoint, engine, target="ort-cuda")
+    export_checkpoint(checkpoint, other)
+    brief = ("--ids", "1,2,3", "-n", "1", "--oracle", "eager")
+    verified(engine, checkpoint, *brief, "--device", "cpu", "--layers", status=0)
+    done = in_process("verify", other, "--against", checkpoint, *brief, "--device", "cuda", "-q")
+    assert "device is cuda, but the engine was made for 'portable'" in error_line(done)
+
+
 def test_a_router_that_ties_is_no_fault(tmp_path: Path) -> None:
     """Two experts whose router rows are a rounding apart, one way in the engine, the other here."""
     ours = save_checkpoint(tmp_path / "ours", seed=3, num_experts=4)

@@ -18,13 +18,15 @@ from deltaport.graph_passes.lower.lower_to_tensorrt import LowerToTensorrt
 from deltaport.graph_passes.quantize.code_layout import matrix_of_tiles
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.graph_passes.quantize.quantize_to_qdq import QuantizeToQdq
+from deltaport.graph_passes.quantize.quantize_weights import QuantizeWeights
 from deltaport.graph_passes.quantize.weight_tags import check_formats, set_format
 from deltaport.graph_passes.recipes.recipe import Recipe, Source
 from deltaport.graph_passes.verify.verify_graph import VerifyGraph
 from deltaport.numerics import Quantity
 from deltaport.state_layout import StateLayout
-from deltaport.weight_format import WeightFormat
+from deltaport.weight_format import FP8, WeightFormat
 from tests.kernels.op_runner import assert_close
+from tests.oracles.fp8_weights import fp8_rounded
 from tests.passes.expansion_runner import run_lowered, session
 from tests.passes.graph_text import lines, parse_graph, print_graph, weight
 
@@ -64,6 +66,30 @@ def test_a_product() -> None:
 
 
 KINDS = ("codes", "scales")
+
+
+def test_a_product_in_fp8() -> None:
+    """A row has one scale; it needs no block, and so no padding."""
+    text = LINEAR.replace("64]", "40]")
+    model = quantized(text, {"w": weight("w", 20, 40)}, {"w": FP8})
+    assert print_graph(model.graph) == lines("""
+        w.codes [20, 40] = fp8codes(w:float32[20,40])
+        w.scales [20] = cast(fp8scales(w:float32[20,40]), float32)
+        w.dequantized = DequantizeLinear(w.codes, w.scales) axis=0
+        y = ai.deltaport.Linear(x, w.dequantized)""")
+    assert model.graph.initializers["w.codes"].dtype == ir.DataType.FLOAT8E4M3FN
+    LowerToTensorrt()(model)
+    VerifyGraph()(model)
+    assert [node.op_type for node in model.graph] == ["DequantizeLinear", "Transpose", "MatMul"]
+
+
+def test_no_kernel_of_ours_reads_fp8() -> None:
+    for text, shapes in ((LINEAR, {"w": (20, 64)}), (MIXTURE, SHAPES)):
+        model = parse_graph(text, {name: weight(name, *shape) for name, shape in shapes.items()})
+        for name in {"w", "down", "sgu", "sd"} & shapes.keys():
+            set_format(model.graph.initializers[name], FP8)
+        with pytest.raises(PassError, match="w is to be fp8, which none of our kernels reads"):
+            QuantizeWeights()(model)
 
 
 def test_inputs_that_fill_no_block() -> None:
@@ -209,6 +235,8 @@ def replaced(array: NDArray[Any], format_: WeightFormat | None) -> NDArray[Any]:
         return array
     rows, inputs = array.shape[-2:]
     matrices = array.reshape(-1, rows, inputs)
+    if format_ == FP8:
+        return np.stack([*map(fp8_rounded, matrices)]).astype(np.float32).reshape(array.shape)
     parts = [matrix_of_tiles(*quantize_rows(each, format_))[:rows, :inputs] for each in matrices]
     return np.stack(parts).reshape(array.shape)
 
@@ -220,6 +248,7 @@ def replaced(array: NDArray[Any], format_: WeightFormat | None) -> NDArray[Any]:
         {name: WeightFormat(4) for name in ("w", "down", "sgu", "sd")},
         {"w": WeightFormat(4, 64), "down": WeightFormat(8), "sd": WeightFormat(8, 128)},
         {"sgu": WeightFormat(8)},
+        {"w": FP8, "down": WeightFormat(4), "sgu": FP8},
     ],
 )
 def test_a_mixture_computes_with_dequantized_weights(

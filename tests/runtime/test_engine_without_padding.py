@@ -164,13 +164,6 @@ def test_without_cuda_an_engine_for_a_gpu_runs_on_the_cpu(tmp_path: Path) -> Non
         Engine.open(folder, device="cuda")
 
 
-@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-plain"])
-def test_what_tensorrt_runs_is_not_run_by_onnxruntime(tmp_path: Path, target: str) -> None:
-    folder = write_toy(tmp_path / "engine", target=target)
-    with pytest.raises(EngineError, match=r"made for TensorRT.*--target ort-cuda"):
-        Engine.open(folder)
-
-
 def test_a_dtype_the_device_has_no_kernels_for_is_told(tmp_path: Path) -> None:
     graph, layout = stored_as("bfloat16", 16)
     graph = graph.replace(

@@ -1,1 +1,1 @@
-"""Kernels for GPUs: their arithmetic, on the host, where the threads of a team take turns."""
+"""Kernels for GPUs: on a GPU where there is one, or on the host, where their threads take turns."""

@@ -1,23 +1,22 @@
-"""The kernels for GPUs compiled for the host, once for all tests."""
+"""The kernels for GPUs compiled for where they are to run, once for all tests."""
 
 from __future__ import annotations
-
-import ctypes
-import os
-from pathlib import Path
 
 import ml_dtypes  # noqa: F401 NumPy knows bfloat16 by it
 import pytest
 
-from tests.end_to_end.cpp_programs import ROOT, succeed
+from tests.gpu import PLACES, Place, require_gpu
+from tests.simt.fake_gpu import fake_kernels
+from tools.gpu_kernels.driver import Device, Driver
+from tools.gpu_kernels.kernel_library import KernelLibrary, build_for_gpu
 
 
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    library = tmp_path_factory.mktemp("simt") / "on_host.so"
-    source: Path = ROOT / "custom_ops" / "simt" / "on_host.cc"
-    options = ("-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
-    include = f"-I{ROOT / 'custom_ops'}"
-    compiler = os.environ.get("CXX", "c++")
-    succeed(compiler, *options, "-shared", "-fPIC", include, source, "-o", library)
-    return ctypes.CDLL(str(library))
+@pytest.fixture(scope="session", params=PLACES)
+def kernels(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> KernelLibrary:
+    folder, place = tmp_path_factory.mktemp("simt"), Place(request.param)
+    if place is Place.HOST:
+        return fake_kernels(folder)
+    capability = require_gpu().capability
+    return KernelLibrary(build_for_gpu(folder / "kernels.so", capability), Device(Driver()))

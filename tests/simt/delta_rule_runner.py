@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,67 +12,64 @@ from tests.kernels.op_runner import assert_close, assert_same_bits, is_padding
 from tests.oracles import Array
 from tests.oracles.gated_delta_rule import gated_delta_rule
 from tests.oracles.gated_delta_rule_norm import gated_delta_rule_norm
+from tests.simt.any_order import in_any_order
+from tools.gpu_kernels.arguments import DeltaRule
+from tools.gpu_kernels.kernel_library import KernelLibrary
 
-__all__ = ["Kernel", "check", "check_in_place", "check_order", "check_two_bytes", "run"]
+__all__ = ["Kernel", "check", "check_in_place", "check_two_bytes", "run"]
 
 Kernel = Literal["steps", "chunks"]
 ACTIVATIONS = ("qkv", "a", "b", "z")
-POINTERS = ("qkv", "a", "b", "A_log", "dt_bias", "state", "lengths")
 HALF_A_STEP = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
-class Arguments(ctypes.Structure):
-    """``DeltaRuleArgs`` of any element."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("rows", "tokens", "key_heads", "value_heads")),
-        *((name, ctypes.c_int64) for name in ("key_dim", "value_dim")),
-        *((name, ctypes.c_void_p) for name in POINTERS),
-        ("norm_eps", ctypes.c_float),
-        *((name, ctypes.c_void_p) for name in ("z", "norm")),
-        ("output_norm_eps", ctypes.c_float),
-        *((name, ctypes.c_void_p) for name in ("o", "new_state")),
-    ]
-
-
 def run(
-    kernels: ctypes.CDLL,
+    kernels: KernelLibrary,
     kernel: Kernel,
     case: Case,
     *,
     dtype: str = "float32",
     in_place: bool = False,
-    backwards: bool = False,
     norm_eps: float = 1e-6,
 ) -> tuple[Array, Array]:
     """``o`` and the new state; activations are stored as ``dtype``, ``o`` is widened again."""
     stored = np.dtype(dtype)
-    activations = {name: case[name].astype(stored) for name in ACTIVATIONS if name in case}
+    narrow = {name: case[name].astype(stored) for name in ACTIVATIONS if name in case}
+    o, state = in_any_order(
+        kernels, lambda: _run(kernels, kernel, {**case, **narrow}, in_place, norm_eps)
+    )
+    return o.astype(np.float32), state
+
+
+def _run(
+    kernels: KernelLibrary, kernel: Kernel, case: Case, in_place: bool, norm_eps: float
+) -> tuple[Array, Array]:
     rows, tokens, packed = case["qkv"].shape
     _, value_heads, key_dim, value_dim = case["state"].shape
+    stored = case["qkv"].dtype
     o = np.full((rows, tokens, value_heads * value_dim), np.nan, stored)
     state = case["state"].copy()
     new_state = state if in_place else np.full_like(state, np.nan)
-    arrays = {**case, **activations, "state": state, "o": o, "new_state": new_state}
-    key_heads = (packed - value_heads * value_dim) // (2 * key_dim)
-    fields: dict[str, Any] = {name: array.ctypes.data for name, array in arrays.items()}
-    arguments = Arguments(
-        rows=rows,
-        tokens=tokens,
-        key_heads=key_heads,
-        value_heads=value_heads,
-        key_dim=key_dim,
-        value_dim=value_dim,
-        norm_eps=norm_eps,
-        output_norm_eps=1e-6,
-        **fields,
-    )
-    order = "_backwards" if backwards else ""
-    getattr(kernels, f"gated_delta_{kernel}_{dtype}{order}")(ctypes.byref(arguments))
-    return o.astype(np.float32), new_state
+    with kernels.lend() as memory:
+        inputs = {name: memory.reads(array) for name, array in (case | {"state": state}).items()}
+        arguments = DeltaRule(
+            rows=rows,
+            tokens=tokens,
+            key_heads=(packed - value_heads * value_dim) // (2 * key_dim),
+            value_heads=value_heads,
+            key_dim=key_dim,
+            value_dim=value_dim,
+            norm_eps=norm_eps,
+            output_norm_eps=1e-6,
+            o=memory.writes(o),
+            new_state=memory.writes(new_state),
+            **inputs,
+        )
+        kernels.run(f"gated_delta_{kernel}_{stored.name}", arguments)
+    return o, new_state
 
 
-def check(kernels: ctypes.CDLL, kernel: Kernel, case: Case, norm_eps: float = 1e-6) -> None:
+def check(kernels: KernelLibrary, kernel: Kernel, case: Case, norm_eps: float = 1e-6) -> None:
     """It is what the recurrence gives in float64."""
     o, new_state = run(kernels, kernel, case, norm_eps=norm_eps)
     oracle = gated_delta_rule_norm if "z" in case else gated_delta_rule
@@ -83,7 +79,7 @@ def check(kernels: ctypes.CDLL, kernel: Kernel, case: Case, norm_eps: float = 1e
     assert not o[is_padding(o.shape[1], case["lengths"])].any()
 
 
-def check_in_place(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
+def check_in_place(kernels: KernelLibrary, kernel: Kernel, case: Case) -> None:
     """A state may be updated where it lies."""
     o, new_state = run(kernels, kernel, case)
     o_in_place, state = run(kernels, kernel, case, in_place=True)
@@ -91,15 +87,7 @@ def check_in_place(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
     assert_same_bits(state, new_state)
 
 
-def check_order(kernels: ctypes.CDLL, kernel: Kernel, case: Case) -> None:
-    """No thread reads what another writes in the same phase: any may have the first turn."""
-    o, state = run(kernels, kernel, case)
-    o_backwards, state_backwards = run(kernels, kernel, case, backwards=True)
-    assert_same_bits(o_backwards, o)
-    assert_same_bits(state_backwards, state)
-
-
-def check_two_bytes(kernels: ctypes.CDLL, kernel: Kernel, case: Case, dtype: str) -> None:
+def check_two_bytes(kernels: KernelLibrary, kernel: Kernel, case: Case, dtype: str) -> None:
     """Activations are read as they are and rounded when written; the state stays float32."""
     stored = np.dtype(dtype)
     narrow = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import pytest
+
+from tools.gpu_kernels.arguments import Rounding
+from tools.gpu_kernels.kernel_library import KernelLibrary
 
 
 def floats() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -19,15 +20,12 @@ def floats() -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_rounds_as_numpy_does(kernels: ctypes.CDLL, dtype: str) -> None:
+def test_rounds_as_numpy_does(kernels: KernelLibrary, dtype: str) -> None:
     x = floats()
     found = np.zeros(x.size, np.uint16)
-    narrow = getattr(kernels, f"narrow_{dtype}")
-    narrow(
-        x.ctypes.data_as(ctypes.c_void_p),
-        found.ctypes.data_as(ctypes.c_void_p),
-        ctypes.c_int64(x.size),
-    )
+    with kernels.lend() as memory:
+        source, to = memory.reads(x), memory.writes(found)
+        kernels.run(f"narrow_{dtype}", Rounding(source=source, to=to, count=x.size))
     stored = np.dtype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = x.astype(stored)

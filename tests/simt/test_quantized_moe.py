@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from tests.oracles.quantized_weights import unpacked
 from tests.oracles.shared_expert_moe import shared_expert_moe
 from tests.oracles.sparse_moe import sparse_moe
 from tests.simt.mixture import run_mixture
+from tools.gpu_kernels.kernel_library import KernelLibrary
 
 PER_TOKEN = ("x", "router_logits")
 
@@ -47,7 +46,7 @@ def dense(case: Case, inner: int, shared: int) -> Case:
     return plain
 
 
-def check(kernels: ctypes.CDLL, case: Case, top_k: int, inner: int, shared: int = 0) -> None:
+def check(kernels: KernelLibrary, case: Case, top_k: int, inner: int, shared: int = 0) -> None:
     y = run_mixture(kernels, case, top_k, inner=inner, shared=shared)
     oracle = shared_expert_moe if shared else sparse_moe
     assert_close(y, oracle(**dense(case, inner, shared), top_k=top_k))
@@ -57,7 +56,7 @@ def check(kernels: ctypes.CDLL, case: Case, top_k: int, inner: int, shared: int 
 @every_kind
 @pytest.mark.parametrize("block", [32, 64, 128, 256])
 @pytest.mark.parametrize("T", [2, 19])
-def test_blocks(kernels: ctypes.CDLL, T: int, block: int, bits: int, offsets: bool) -> None:
+def test_blocks(kernels: KernelLibrary, T: int, block: int, bits: int, offsets: bool) -> None:
     case = make_case(
         T, T=T, dims=(300, 150), bits=bits, offsets=offsets, block=block, lengths=[T, T - 1]
     )
@@ -66,23 +65,23 @@ def test_blocks(kernels: ctypes.CDLL, T: int, block: int, bits: int, offsets: bo
 
 @every_kind
 @pytest.mark.parametrize("dims", [(1, 1), (32, 16), (33, 17), (96, 64)])
-def test_widths(kernels: ctypes.CDLL, dims: tuple[int, int], bits: int, offsets: bool) -> None:
+def test_widths(kernels: KernelLibrary, dims: tuple[int, int], bits: int, offsets: bool) -> None:
     case = make_case(3, T=5, dims=dims, bits=bits, offsets=offsets, shared=37)
     check(kernels, case, 3, dims[1], 37)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_wider_than_what_lies_in_shared_memory(kernels: ctypes.CDLL, bits: int) -> None:
+def test_wider_than_what_lies_in_shared_memory(kernels: KernelLibrary, bits: int) -> None:
     check(kernels, make_case(4, T=2, dims=(1100, 70), bits=bits, block=128), 2, 70)
     check(kernels, make_case(4, T=9, dims=(550, 300), bits=bits, block=128), 2, 300)
 
 
-def test_many_experts(kernels: ctypes.CDLL) -> None:
+def test_many_experts(kernels: KernelLibrary) -> None:
     case = make_case(5, T=6, experts=512, dims=(33, 17), shared=20, lengths=[6, 0, 2])
     check(kernels, poison_padding(case, *PER_TOKEN), 10, 17, 20)
 
 
-def test_codes_and_floats_in_one_mixture(kernels: ctypes.CDLL) -> None:
+def test_codes_and_floats_in_one_mixture(kernels: KernelLibrary) -> None:
     """The shared expert may stay bfloat16 where the routed ones are codes."""
     routed = make_case(6, T=6)
     names = ("shared_gate", "shared_gate_up", "shared_down")
@@ -95,7 +94,7 @@ def test_codes_and_floats_in_one_mixture(kernels: ctypes.CDLL) -> None:
 @every_kind
 @pytest.mark.parametrize("shared", [0, 16])
 def test_a_token_alone_is_a_token_of_a_batch(
-    kernels: ctypes.CDLL, shared: int, bits: int, offsets: bool
+    kernels: KernelLibrary, shared: int, bits: int, offsets: bool
 ) -> None:
     case = make_case(7, T=30, dims=(200, 40), shared=shared, bits=bits, offsets=offsets)
     together = run_mixture(kernels, case, 2, inner=40, shared=shared)
@@ -108,7 +107,7 @@ def test_a_token_alone_is_a_token_of_a_batch(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_activations_of_two_bytes(kernels: ctypes.CDLL, dtype: str) -> None:
+def test_activations_of_two_bytes(kernels: KernelLibrary, dtype: str) -> None:
     case = make_case(8, T=5, shared=16, lengths=[5, 3])
     case["x"] = case["x"].astype(dtype).astype(np.float32)
     exact = run_mixture(kernels, case, 2, inner=20, shared=16)
@@ -118,7 +117,7 @@ def test_activations_of_two_bytes(kernels: ctypes.CDLL, dtype: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
-def test_any_shape(kernels: ctypes.CDLL, data: st.DataObject) -> None:
+def test_any_shape(kernels: KernelLibrary, data: st.DataObject) -> None:
     draw = data.draw
     T, experts = draw(st.integers(1, 16)), draw(st.integers(2, 6))
     lengths = draw(st.lists(st.integers(0, T), min_size=1, max_size=3))

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.cpp_programs import ROOT, succeed
-from tests.tensorrt.headers import include_folder, missing, tensorrt_root
+from tests.end_to_end.cpp_programs import ROOT
+from tests.gpu import PLACES, Place, require_gpu
+from tests.simt.fake_gpu import compile_for_host, fake_driver
+from tests.tensorrt.cuda_library import build_cuda_library
+from tests.tensorrt.fake_plans import FakeTensorRt
+from tests.tensorrt.fakes.stubs import stubs
+from tests.tensorrt.headers import include_folder
 from tests.tensorrt.mock_host import Library, MockHost
+from tools.gpu_kernels.driver import Device, Driver
 
 HERE = Path(__file__).parent
 ADAPTER = ROOT / "custom_ops" / "tensorrt_adapter"
 
 
 def compile_library(to: Path, *sources: Path, options: tuple[str, ...] = ()) -> Path:
-    compiler = os.environ.get("CXX", "c++")
-    flags = ("-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fPIC")
-    includes = (f"-I{ROOT / 'custom_ops'}", f"-I{HERE / 'no_cuda'}")
+    includes = (f"-I{ROOT / 'runtime' / 'src'}", f"-I{HERE / 'fakes'}")
     headers = ("-isystem", str(include_folder()))
-    succeed(compiler, *flags, *includes, *headers, *options, "-shared", *sources, "-o", to)
-    return to
+    return compile_for_host(to, *sources, options=("-O1", *includes, *headers, *options))
 
 
-def compile_adapter(to: Path, *sources: Path) -> Path:
+def compile_adapter(to: Path, *sources: Path, libraries: tuple[str, ...] = ()) -> Path:
     """As CMake builds it, but for hosts."""
     exported = f"-Wl,--version-script={ADAPTER / 'library.map'},--no-undefined"
-    isa = ("-DDELTAPORT_ISA=simt_on_host", "-DDELTAPORT_SIMT=")
-    return compile_library(to, *sources, options=("-fvisibility=hidden", exported, *isa))
+    isa = ("-DDELTAPORT_ISA=cuda", "-DDELTAPORT_SIMT=")
+    options = ("-fvisibility=hidden", exported, *isa, *libraries)
+    return compile_library(to, *sources, options=options)
+
+
+@pytest.fixture(scope="session")
+def fake_tensorrt(tmp_path_factory: pytest.TempPathFactory) -> FakeTensorRt:
+    """TensorRT and CUDA as fakes, and our library built upon them."""
+    folder, fakes = tmp_path_factory.mktemp("fake_tensorrt"), HERE / "fakes"
+    (folder / "stubs.h").write_text(stubs(include_folder()))
+    cuda = compile_library(folder / "libfake_cuda.so", fakes / "cuda.cc")
+    upon = ("-isystem", str(folder), str(cuda))
+    tensorrt = compile_library(folder / "libnvinfer.so.11", fakes / "tensorrt.cc", options=upon)
+    sources = (*(ROOT / "runtime" / "tensorrt").glob("*.cc"), fakes / "no_plugins.cc")
+    ours = folder / "libdeltaport_tensorrt.so"
+    compile_adapter(ours, *sources, libraries=(str(cuda),))
+    return FakeTensorRt(tensorrt, ours, cuda)
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +54,19 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> MockHost:
     return MockHost(compile_library(to, HERE / "mock_host.cc"))
 
 
-@pytest.fixture(scope="session")
-def adapter(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """The library of our ops, whose kernels run on the host."""
-    sources = (*ADAPTER.glob("*.cc"), HERE / "launch_on_host.cc")
-    return host.load(compile_adapter(tmp_path_factory.mktemp("adapter") / "adapter.so", *sources))
+@pytest.fixture(scope="session", params=PLACES)
+def adapter(
+    request: pytest.FixtureRequest, host: MockHost, tmp_path_factory: pytest.TempPathFactory
+) -> Library:
+    """The library of our ops, and the memory of where its kernels run."""
+    folder = tmp_path_factory.mktemp("adapter")
+    if Place(request.param) is Place.GPU:
+        architecture = require_gpu().architecture.removeprefix("sm_")
+        return host.load(build_cuda_library(folder, architecture), Device(Driver()))
+    driver = str(fake_driver(folder))
+    sources = (*ADAPTER.glob("*.cc"), *ADAPTER.parent.glob("kernels/*/cuda.cu"))
+    library = compile_adapter(folder / "adapter.so", *sources, libraries=(driver,))
+    return host.load(library, Device(Driver(driver)))
 
 
 @pytest.fixture(scope="session")
@@ -51,18 +75,14 @@ def example(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library
     own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc"}
     own |= {"mixture.cc", "sparse_moe.cc", "quantized_moe.cc"}
     shared = [source for source in ADAPTER.glob("*.cc") if source.name not in own]
-    to = tmp_path_factory.mktemp("example") / "example.so"
-    return host.load(compile_adapter(to, *shared, HERE / "example_op.cc"))
+    folder = tmp_path_factory.mktemp("example")
+    driver = str(fake_driver(folder))
+    sources = (*shared, HERE / "example_op.cc")
+    library = compile_adapter(folder / "example.so", *sources, libraries=(driver,))
+    return host.load(library, Device(Driver(driver)))
 
 
 @pytest.fixture(scope="session")
 def cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library as users build it, with kernels for one architecture."""
-    root = tensorrt_root()
-    if shutil.which("nvcc") is None:
-        missing("there is no nvcc, the compiler of CUDA 13")
-    folder = tmp_path_factory.mktemp("cuda")
-    switches = ("-DDELTAPORT_PYTHON=OFF", "-DDELTAPORT_TENSORRT=ON", f"-DTENSORRT_ROOT={root}")
-    succeed("cmake", "-S", ROOT, "-B", folder, *switches, "-DCMAKE_CUDA_ARCHITECTURES=89")
-    succeed("cmake", "--build", folder, "--target", "deltaport_tensorrt")
-    return folder / "custom_ops" / "tensorrt_adapter" / "libdeltaport_tensorrt.so"
+    return build_cuda_library(tmp_path_factory.mktemp("cuda"), "89")

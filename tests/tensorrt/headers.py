@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-__all__ = ["include_folder", "missing", "tensorrt_root"]
+__all__ = [
+    "HEADER",
+    "REQUIRED",
+    "find_headers",
+    "header_version",
+    "include_folder",
+    "missing",
+    "tensorrt_root",
+]
 
 HEADER = "NvInferRuntime.h"
 REQUIRED = "DELTAPORT_REQUIRE_TENSORRT"
@@ -29,17 +38,34 @@ def missing(reason: str) -> NoReturn:
 
 def tensorrt_root() -> Path:
     """The folder that has the headers, or has them in its include folder."""
+    return find_headers() or missing(HOW_TO_GET_THEM)
+
+
+def find_headers() -> Path | None:
+    """The same, or None."""
     given = os.environ.get("TENSORRT_ROOT")
     if given:
         assert _folder(Path(given)), f"TENSORRT_ROOT is {given}, where there is no {HEADER}"
         return Path(given)
-    return _kernel_lens() or missing(HOW_TO_GET_THEM)
+    return _kernel_lens()
 
 
 def include_folder() -> Path:
     folder = _folder(tensorrt_root())
     assert folder is not None
     return folder
+
+
+def header_version(folder: Path) -> tuple[int, int]:
+    """Which TensorRT the headers in ``folder`` are of."""
+    text = (folder / "NvInferVersion.h").read_text(encoding="utf-8", errors="replace")
+    major, minor = (
+        re.search(rf"#define (?:TRT|NV_TENSORRT)_{part}\w* +(\d+)", text)
+        for part in ("MAJOR", "MINOR")
+    )
+    assert major, f"{folder}: no version in NvInferVersion.h"
+    assert minor, f"{folder}: no version in NvInferVersion.h"
+    return int(major[1]), int(minor[1])
 
 
 def _folder(root: Path) -> Path | None:

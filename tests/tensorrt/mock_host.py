@@ -25,11 +25,11 @@ from tests.tensorrt.abi import (
     dims,
     read_fields,
 )
+from tools.gpu_kernels.driver import Device
+from tools.gpu_kernels.lent_memory import lend
 
-__all__ = ["BUILD", "REQUIRED", "RUNTIME", "STREAM", "Library", "MockHost", "Plugin"]
+__all__ = ["BUILD", "REQUIRED", "RUNTIME", "Library", "MockHost", "Plugin"]
 
-STREAM = 0x57
-"""What launch_on_host.cc takes."""
 BUILD, RUNTIME = 0, 1
 REQUIRED = {"top_k": 2, "inner": 40, "shared_inner": 70}
 """What the tests' plugins have of attributes that an op requires. Widths fill no last tile."""
@@ -67,12 +67,13 @@ class MockHost:
         assert self.c.size_of_desc() == ctypes.sizeof(Desc)
         assert self.c.size_of_dynamic_desc() == ctypes.sizeof(DynamicDesc)
 
-    def load(self, path: Path) -> Library:
+    def load(self, path: Path, device: Device | None = None) -> Library:
+        """``device`` is where its kernels run, if they are to."""
         count = ctypes.c_int32()
         creators = self.c.load_library(str(path).encode(), ctypes.byref(count))
         assert creators, self.log()
         found = [Creator(self, pointer) for pointer in creators[: count.value]]
-        return Library(self, path, found)
+        return Library(self, path, found, device)
 
     def pretend(self, version: int | None = None, *, has_logger: bool = True) -> None:
         """Be TensorRT of this version, by default that of the headers."""
@@ -115,6 +116,7 @@ class Library:
     host: MockHost
     path: Path
     creators: list[Creator]
+    device: Device | None
 
     def __getitem__(self, name: str) -> Creator:
         return next(creator for creator in self.creators if creator.name == name)
@@ -215,19 +217,21 @@ class Plugin:
 
     def enqueue(
         self,
+        device: Device | None,
         inputs: Sequence[Array],
         outputs: Sequence[Array],
         workspace: Array | None = None,
-        stream: int = STREAM,
+        stream: int | None = None,
     ) -> int:
-        """Run on arrays; what is written may be memory of what is read."""
+        """Run on copies of arrays on ``device``; what is written may be memory of what is read."""
+        assert device is not None, "its kernels run nowhere"
         arrays = (*inputs, *outputs)
         descs = (Desc * len(arrays))(*(desc((a.dtype.name, a.shape)) for a in arrays))
-        read = (ctypes.c_void_p * len(inputs))(*(a.ctypes.data for a in inputs))
-        written = (ctypes.c_void_p * len(outputs))(*(a.ctypes.data for a in outputs))
-        memory = ctypes.c_void_p(None if workspace is None else workspace.ctypes.data)
-        return int(
-            self.host.c.enqueue(
-                self.pointer, descs, len(inputs), read, written, memory, ctypes.c_size_t(stream)
-            )
-        )
+        with lend(device) as memory:
+            read = (ctypes.c_void_p * len(inputs))(*map(memory.reads, inputs))
+            written = (ctypes.c_void_p * len(outputs))(*map(memory.writes, outputs))
+            space = ctypes.c_void_p(None if workspace is None else memory.writes(workspace))
+            on = device.stream if stream is None else ctypes.c_void_p(stream)
+            status = self.host.c.enqueue(self.pointer, descs, len(inputs), read, written, space, on)
+            device.wait()
+        return int(status)

@@ -51,14 +51,15 @@ def test_a_workspace_for_the_largest_call(example: Library) -> None:
     tensors = [("float32", (-1, 1)), ("float32", (-1, 1))]
     assert plugin.workspace(tensors, [(70, 1), (70, 1)]) == 280
     x, y = np.arange(5, dtype=np.float32)[:, None], np.full((5, 1), np.nan, np.float32)
-    assert plugin.enqueue([x], [y], np.zeros(70, np.float32)) == 0
+    workspace = np.zeros(70, np.float32)
+    assert plugin.enqueue(example.device, [x], [y], workspace) == 0
     assert (y == 3 * x + 0.25).all()
 
 
 def test_a_call_without_the_workspace_it_needs(example: Library) -> None:
     plugin = example.plugin("Repeat", repeats=whole(3))
     x, y = np.ones((5, 1), np.float32), np.full((5, 1), np.nan, np.float32)
-    assert refusal(example, plugin.enqueue([x], [y])) == (
+    assert refusal(example, plugin.enqueue(example.device, [x], [y])) == (
         "Repeat: there is no workspace, but the call needs one of 20 bytes"
     )
     assert np.isnan(y).all()
@@ -67,7 +68,7 @@ def test_a_call_without_the_workspace_it_needs(example: Library) -> None:
 def test_what_is_thrown_and_is_no_exception(example: Library) -> None:
     plugin = example.plugin("Repeat", repeats=whole(13))
     x, y = np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32)
-    assert refusal(example, plugin.enqueue([x], [y], np.zeros(5, np.float32))) == (
+    assert refusal(example, plugin.enqueue(example.device, [x], [y], np.zeros(5, np.float32))) == (
         "Repeat: something was thrown that says nothing of itself"
     )
 

@@ -5,42 +5,22 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 
 from deltaport.package import Manifest, open_package
-from tests.checkpoints import save_checkpoint
 from tests.end_to_end.command import deltaport
-from tests.end_to_end.cpp_programs import ROOT
+from tests.gpu.parity import make_checkpoint
 from tests.tensorrt.rtx import plan_gpus, require_rtx
 
-# Heads of attention as wide as those of the published models, for which TensorRT has kernels in
-# two bytes only.
-DENSE: dict[str, Any] = {
-    "kind": "dense",
-    "dtype": torch.bfloat16,
-    "head_dim": 256,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-}
-
-
-MIXTURE: dict[str, Any] = {"kind": "moe", "dtype": torch.bfloat16}
-CHECKPOINTS = {"mixture": MIXTURE, "dense": DENSE, "demo": None}
-"""Small ones as ``save_checkpoint`` makes them, and the demo's, which takes a minute to build."""
 RECIPES = (None, "int4")
 
 
 @pytest.fixture(scope="module", params=os.environ.get("PLAN_CHECKPOINTS", "mixture").split())
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = CHECKPOINTS[request.param]
-    if given is None:
-        return ROOT / "examples" / "demo_checkpoint"
-    return save_checkpoint(tmp_path_factory.mktemp("small") / "checkpoint", **given)
+    return make_checkpoint(request.param, tmp_path_factory.mktemp("small"))
 
 
 def quantized(recipe: str | None) -> tuple[str, ...]:
@@ -92,6 +72,20 @@ def test_plans_with_plugins(
     assert calls["SharedExpertMoE" if recipe is None else "QuantizedSharedExpertMoE"] == mixtures
 
 
+@pytest.mark.parametrize("gpu", plan_gpus())
+def test_plans_with_weights_in_fp8(checkpoint: Path, tmp_path: Path, gpu: str) -> None:
+    recipe = tmp_path / "all.toml"
+    roles = ("lm_head", "linear_attn.in_proj", "mlp", "experts", "shared_expert")
+    recipe.write_text("[roles]\n" + "".join(f'"{role}" = "fp8"\n' for role in roles))
+    folder, options = tmp_path / "engine", ("--target", "tensorrt-plain", "--quantize", recipe)
+    if int(gpu.removeprefix("sm")) >= 89:
+        build(checkpoint, folder, gpu, *options)
+        return
+    done = deltaport("export", checkpoint, "-o", folder, "--gpu", gpu, *options)
+    assert done.returncode == 2
+    assert f"weights in fp8 take a GPU of sm89 or newer, and the plan is for {gpu}" in done.stderr
+
+
 def test_a_library_without_our_plugins_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     require_rtx()
     library = tmp_path / "libother.so"
@@ -103,6 +97,17 @@ def test_a_library_without_our_plugins_is_refused(checkpoint: Path, tmp_path: Pa
         f"--plugins {library}: TensorRT-RTX cannot load it"
     )
     assert not (tmp_path / "engine").exists()
+
+
+def test_measured_times_are_of_no_use_to_rtx(checkpoint: Path, tmp_path: Path) -> None:
+    require_rtx()
+    times = tmp_path / "times"
+    options = ("--target", "tensorrt-plain", "--gpu", "sm89", "--timing-cache", times)
+    done = deltaport("export", checkpoint, "-o", tmp_path / "engine", *options)
+    assert done.returncode == 2
+    assert f"--timing-cache {times}: TensorRT-RTX" in done.stderr
+    assert "measures nothing when it builds" in done.stderr
+    assert not times.exists()
 
 
 def test_a_gpu_that_rtx_does_not_build_for(checkpoint: Path, tmp_path: Path) -> None:

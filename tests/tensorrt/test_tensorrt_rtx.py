@@ -21,7 +21,7 @@ from deltaport.custom_ops.definitions import (
     DOMAIN,
     DOMAIN_VERSION,
 )
-from deltaport.exporter.tensorrt.build_process import libraries
+from deltaport.exporter.tensorrt.own_library import link_library
 from tests.end_to_end.cpp_programs import run
 from tests.tensorrt.mock_host import REQUIRED
 from tests.tensorrt.rtx import plan_gpus, require_rtx
@@ -114,15 +114,14 @@ def built(cuda_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     models["wide"] = Model("bfloat16", Dk=256, C=2 * 2 * 256 + 4 * 128)
     paths = [model.save(folder / f"{name}.onnx") for name, model in models.items()]
     program = Path(__file__).with_name("build_engines.py")
-    with libraries() as environment:
-        done = run(
-            Path(sys.executable),
-            program,
-            cuda_library,
-            ",".join(ARCHITECTURES),
-            *paths,
-            environment=environment,
-        )
+    done = run(
+        Path(sys.executable),
+        program,
+        cuda_library,
+        ",".join(ARCHITECTURES),
+        *paths,
+        environment=link_library(folder),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found | {"stderr": done.stderr}

@@ -26,6 +26,7 @@ RESULT = Result(
     rounds=tuple(a_round(scale) for scale in (1.0, 1.0, 2.0, 1.0, 1.0)),
     traffic=DecodeTraffic(weights=60.0, state=30, kv=10.0),
     bandwidth=400.0,
+    on_gpu=False,
 )
 
 

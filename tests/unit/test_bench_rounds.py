@@ -51,12 +51,12 @@ class FakeSession:
 class FakeEngine:
     def __init__(self, clock: Clock, most: int = 64) -> None:
         self._clock = clock
-        self.manifest = SimpleNamespace(vocab_size=VOCAB, max_positions=most)
+        self.manifest = SimpleNamespace(vocab_size=VOCAB, longest_context=most)
         self.sessions: list[FakeSession] = []
 
     def session(self, sequences: int = 1, *, context: int | None = None) -> FakeSession:
         self._clock.now += OPENING
-        session = FakeSession(self._clock, context, self.manifest.max_positions)
+        session = FakeSession(self._clock, context, self.manifest.longest_context)
         self.sessions.append(session)
         return session
 

@@ -16,6 +16,7 @@ NOTHING: dict[str, Any] = {
     "context": None,
     "gpu": None,
     "plugins": None,
+    "timing_cache": None,
     "no_plan": False,
 }
 
@@ -31,8 +32,9 @@ def test_targets_that_take_a_plan_have_one_by_default() -> None:
 
 
 def test_what_is_said_is_what_is_built() -> None:
-    sizes = {"slots": 2, "prefill_tokens": 100, "context": 300, "gpu": "sm120"}
-    assert chosen("tensorrt", **sizes, plugins="a.so") == PlanOptions(**sizes, plugins="a.so")
+    given = {"slots": 2, "prefill_tokens": 100, "context": 300, "gpu": "sm120"}
+    files = {"plugins": "a.so", "timing_cache": "times"}
+    assert chosen("tensorrt", **given, **files) == PlanOptions(**given, **files)
 
 
 def test_plugins_may_stand_in_the_environment_of_any_export() -> None:
@@ -48,6 +50,7 @@ def test_plugins_may_stand_in_the_environment_of_any_export() -> None:
         ("tensorrt", {"no_plan": True, "slots": 1}, "--slots is of no use with --no-plan"),
         ("ort-cpu", {"prefill_tokens": 1}, "--prefill-tokens is of no use"),
         ("ort-cpu", {"context": 1}, "--context is of no use"),
+        ("ort-cpu", {"timing_cache": "times"}, "--timing-cache is of no use"),
     ],
 )
 def test_options_of_no_use_are_refused(target: str, given: dict[str, Any], message: str) -> None:

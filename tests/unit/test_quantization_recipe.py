@@ -19,7 +19,7 @@ NEVER = {"router", "linear_attn.in_proj_ba"}
 
 
 def test_the_shipped_recipes() -> None:
-    assert shipped_recipes() == ("int4", "int4-all", "int8")
+    assert shipped_recipes() == ("fp8", "int4", "int4-all", "int8")
     for name in shipped_recipes():
         recipe = quantization_recipe(name)
         assert recipe.name == name
@@ -82,7 +82,7 @@ def test_what_is_wrong_with_a_recipe(text: str, problem: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["int5", "mine.toml", "README.md", "/"])
 def test_a_recipe_that_is_not_there(name: str) -> None:
     with pytest.raises(
-        InputError, match=r"there is none of that name; choose one of int4, int4-all"
+        InputError, match=r"there is none of that name; choose one of fp8, int4, int4-all"
     ):
         quantization_recipe(name)
 

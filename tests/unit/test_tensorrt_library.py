@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from deltaport.errors import InputError
+from deltaport.exporter.tensorrt import tensorrt_library
 from deltaport.exporter.tensorrt.tensorrt_library import (
     TensorRt,
+    gpu_here,
     load_tensorrt,
     require_driver,
+    require_fp8,
 )
 
 RTX, FULL = "tensorrt_rtx", "tensorrt"
@@ -71,6 +75,38 @@ def one(*, builds_for_others: bool) -> TensorRt:
 def test_the_driver_must_be_there_and_new(others: bool, version: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         require_driver(one(builds_for_others=others), version)
+
+
+@pytest.mark.parametrize("gpu", [None, "sm89", "sm90", "sm100", "sm120"])
+def test_gpus_with_fp8(gpu: str | None) -> None:
+    """Where none is known, TensorRT will tell."""
+    require_fp8(gpu)
+
+
+@pytest.mark.parametrize("gpu", ["sm75", "sm80", "sm87"])
+def test_gpus_without_fp8(gpu: str) -> None:
+    with pytest.raises(InputError, match=f"take a GPU of sm89 or newer, and the plan is for {gpu}"):
+        require_fp8(gpu)
+
+
+class Driver:
+    """CUDA's, with one GPU."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - CUDA's name
+        return 100 if self.fails else 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> int:  # noqa: N802
+        value._obj.value = {75: 12, 76: 1}[attribute]
+        return device
+
+
+def test_the_gpu_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for driver, expected in ((Driver(), "sm121"), (Driver(fails=True), None)):
+        monkeypatch.setattr(tensorrt_library.ctypes, "CDLL", lambda _, found=driver: found)
+        assert gpu_here() == expected
 
 
 def test_a_driver_that_will_do() -> None:

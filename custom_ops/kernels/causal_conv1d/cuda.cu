@@ -3,25 +3,32 @@
 #define DELTAPORT_SIMT
 #include "kernels/causal_conv1d/cuda.h"
 
+#include "simt/launch_cuda.h"
+
 namespace deltaport::cuda {
 
 template <class Element, int taps>
-__global__ void __launch_bounds__(kConvThreads) convolve(ConvArgs<Element> args) {
-  using Team = DeviceTeam<kConvThreads>;
-  const Team team;
-  Convolution<Element, taps, Team>{team, args, blockIdx.z, blockIdx.x, blockIdx.y}.run();
-}
+struct Convolve {
+  static constexpr int threads = kConvThreads;
+  using Shared = NothingShared;
+  template <class Team>
+  static DELTAPORT_INLINE void run(const Team& team, const ConvArgs<Element>& args, Shared&,
+                                   const Blocks& block) {
+    Convolution<Element, taps, Team>{team, args, block.z, block.x, block.y}.run();
+  }
+};
 
 template <class Element>
 cudaError_t run_convolution(const ConvArgs<Element>& args, cudaStream_t stream) {
-  if (args.rows == 0) return cudaSuccess;
-  const auto count = [](int64_t n, int64_t of) { return static_cast<unsigned>((n + of - 1) / of); };
-  const dim3 blocks(count(args.channels, kConvThreads), count(args.tokens, kConvTokens),
-                    static_cast<unsigned>(args.rows));
-  const bool known = with_taps(args.taps, [&]<int taps>() {
-    convolve<Element, taps><<<blocks, kConvThreads, 0, stream>>>(args);
+  // Without tokens there is a first stretch all the same, which keeps the state.
+  const int64_t tokens = args.tokens > 0 ? args.tokens : 1;
+  const Blocks blocks{blocks_of(args.channels, kConvThreads), blocks_of(tokens, kConvTokens),
+                      args.rows};
+  cudaError_t result = cudaErrorInvalidValue;
+  with_taps(args.taps, [&]<int taps>() {
+    result = launch<Convolve<Element, taps>>(args, blocks, stream);
   });
-  return known ? cudaGetLastError() : cudaErrorInvalidValue;
+  return result;
 }
 
 template cudaError_t run_convolution(const ConvArgs<float>&, cudaStream_t);

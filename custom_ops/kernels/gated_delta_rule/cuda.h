@@ -12,8 +12,16 @@ namespace deltaport::DELTAPORT_ISA {
 // its tokens are, and has them all in fewer phases than one token. Not measured yet.
 constexpr int64_t kFewTokens = kTileTokens;
 
-// Key and value heads have at most kMostKeyDim and kMostValueDim. Returns what the launch does.
+// Key and value heads have at most kMostKeyDim and kMostValueDim. Return what the launch does.
 template <class Element>
-cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stream);
+cudaError_t run_delta_steps(const DeltaRuleArgs<Element>& args, cudaStream_t stream);
+template <class Element>
+cudaError_t run_delta_chunks(const DeltaRuleArgs<Element>& args, cudaStream_t stream);
+
+// The one of the two that so many tokens want.
+template <class Element>
+cudaError_t run_delta_rule(const DeltaRuleArgs<Element>& args, cudaStream_t stream) {
+  return args.tokens <= kFewTokens ? run_delta_steps(args, stream) : run_delta_chunks(args, stream);
+}
 
 }  // namespace deltaport::DELTAPORT_ISA

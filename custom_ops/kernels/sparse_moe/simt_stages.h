@@ -1,13 +1,14 @@
 // The stages of a mixture in their order, and how many blocks of threads each has: for GPUs, where
 // a stage is a kernel, as for the host.
 //
-// A stage has `threads`, a Shared, and run(team, step, shared, x, y), where x and y number a block.
+// A stage is a kernel of launch.h, whose arguments are a step.
 #pragma once
 
 #include "kernels/sparse_moe/simt_combine.h"
 #include "kernels/sparse_moe/simt_group.h"
 #include "kernels/sparse_moe/simt_products.h"
 #include "kernels/sparse_moe/simt_route.h"
+#include "simt/launch.h"
 
 namespace deltaport::DELTAPORT_ISA {
 
@@ -15,9 +16,9 @@ struct RouteStage {
   static constexpr int threads = kRouteThreads;
   using Shared = RouteShared;
   template <class Team>
-  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared, int64_t x,
-                                   int64_t) {
-    Route<Team>{team, step, shared, x}.run();
+  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared,
+                                   const Blocks& block) {
+    Route<Team>{team, step, shared, block.x}.run();
   }
 };
 
@@ -25,8 +26,8 @@ struct GroupStage {
   static constexpr int threads = kGroupThreads;
   using Shared = GroupShared;
   template <class Team>
-  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared, int64_t,
-                                   int64_t) {
+  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared,
+                                   const Blocks&) {
     Group<Team>{team, step, shared}.run();
   }
 };
@@ -36,43 +37,43 @@ struct ProductStage {
   static constexpr int threads = kProductThreads;
   using Shared = ProductShared<pairs>;
   template <class Team>
-  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared, int64_t x,
-                                   int64_t y) {
-    if (x >= *step.tile_count) return;
-    ExpertProduct<product, pairs, Team>{team, step, shared, step.tiles[x], y}.run();
+  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared& shared,
+                                   const Blocks& block) {
+    if (block.x >= *step.tile_count) return;
+    ExpertProduct<product, pairs, Team>{team, step, shared, step.tiles[block.x], block.y}.run();
   }
 };
 
 struct CombineStage {
   static constexpr int threads = kCombineThreads;
-  struct Shared {};
+  using Shared = NothingShared;
   template <class Team>
-  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared&, int64_t x,
-                                   int64_t y) {
-    Combine<Team>{team, step, x, y}.run();
+  static DELTAPORT_INLINE void run(const Team& team, const MoEStep& step, Shared&,
+                                   const Blocks& block) {
+    Combine<Team>{team, step, block.x, block.y}.run();
   }
 };
 
-// launch.template operator()<Stage>(step, blocks x, blocks y) for all stages of a step.
+// launch.template operator()<Stage>(step, blocks) for all stages of a step.
 template <class Launch>
 void each_stage(const MoEStep& step, const Launch& launch) {
   const MoEArgs& args = step.args;
-  const auto blocks = [](int64_t n, int64_t of) { return (n + of - 1) / of; };
   const int64_t inner = args.inner > args.shared_inner ? args.inner : args.shared_inner;
   const auto products = [&]<int pairs>() {
     launch.template operator()<ProductStage<Product::kInner, pairs>>(
-        step, step.most_tiles(), blocks(inner, kProductRows / 2));
+        step, Blocks{step.most_tiles(), blocks_of(inner, kProductRows / 2)});
     launch.template operator()<ProductStage<Product::kOut, pairs>>(
-        step, step.most_tiles(), blocks(args.hidden, kProductRows));
+        step, Blocks{step.most_tiles(), blocks_of(args.hidden, kProductRows)});
   };
-  launch.template operator()<RouteStage>(step, step.chunks(), 1);
-  launch.template operator()<GroupStage>(step, 1, 1);
+  launch.template operator()<RouteStage>(step, Blocks{step.chunks()});
+  launch.template operator()<GroupStage>(step, Blocks{});
   if (step.tile_pairs == kFewPairs) {
     products.template operator()<kFewPairs>();
   } else {
     products.template operator()<kManyPairs>();
   }
-  launch.template operator()<CombineStage>(step, step.tokens, blocks(args.hidden, kCombineThreads));
+  launch.template operator()<CombineStage>(
+      step, Blocks{step.tokens, blocks_of(args.hidden, kCombineThreads)});
 }
 
 // The same for all tokens. The steps use the same memory, one after another.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deltaport.custom_ops.definitions import BODY_OPSET
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.value_types import LIKE_INPUT, set_types
-from deltaport.graph_passes.rewriting import constant, replace
+from deltaport.graph_passes.rewriting import constant, replace, values_inside
 
 __all__ = ["Expansion", "expand"]
 
@@ -60,22 +60,11 @@ def expand(call: Call, expansion: Expansion) -> None:
         results |= {value.name: value for value in made.outputs}
         for value in made.outputs:
             value.name = f"{node.outputs[0].name}.{value.name}" if value.name else ""
-        for value in _inside(made):  # names that are all of one graph suit every runtime
+        for value in values_inside(made):  # names that are all of one graph suit every runtime
             value.name = f"{made.outputs[0].name}.{value.name}"
         set_types(made, BODY_OPSET)
         nodes.append(made)
     replace([node], nodes, {old: results[name] for old, name in _pairs(node, outputs)}, at=node)
-
-
-def _inside(node: ir.Node) -> Iterator[ir.Value]:
-    """What the subgraphs of a node are given and compute."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            graph = attribute.as_graph()
-            yield from graph.inputs
-            for inner in graph:
-                yield from inner.outputs
-                yield from _inside(inner)
 
 
 def _pairs(node: ir.Node, outputs: Sequence[str]) -> Iterator[tuple[ir.Value, str]]:

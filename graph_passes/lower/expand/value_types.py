@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper, shape_inference
 
 from deltaport.errors import PassError
-from deltaport.graph_passes.rewriting import constant_of
+from deltaport.graph_passes.rewriting import constant_of, read_by
 
 __all__ = ["CONTRIB", "LIKE_INPUT", "TENSORRT", "set_types"]
 
@@ -60,7 +60,7 @@ def set_types(node: ir.Node, opset: int) -> None:
     proto = onnx.NodeProto()
     ir.serde.serialize_node_into(proto, node)
     types, constants = {}, {}
-    for value in _read_by(node):
+    for value in read_by(node):
         name = str(value.name)
         types[name] = _type_proto(value)
         array = constant_of(value)
@@ -76,17 +76,6 @@ def set_types(node: ir.Node, opset: int) -> None:
             raise PassError(f"{node.op_type} ({output.name}): dtype and shape cannot be told")
         output.type = ir.serde.deserialize_type_proto_for_type(found[output.name])
         output.shape = ir.serde.deserialize_type_proto_for_shape(found[output.name])
-
-
-def _read_by(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node reads, its subgraphs included: those read what is computed outside, too."""
-    yield from (value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inner = attribute.as_graph()
-            own = {*inner.inputs, *(value for each in inner for value in each.outputs)}
-            for each in inner:
-                yield from (value for value in _read_by(each) if value not in own)
 
 
 def _type_proto(value: ir.Value) -> onnx.TypeProto:

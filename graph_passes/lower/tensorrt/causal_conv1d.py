@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
-from deltaport.graph_passes.recipes.transposed_recipe import transposed
 
 __all__ = ["expansion"]
 
@@ -15,7 +14,7 @@ BEGIN = """
     axis_1 = Constant<value_ints = [1]>()
     all_tokens = Shape<start = 1, end = 2>(x)
     inputs = Concat<axis = 1>(state, x)
-    taps = Cast<to = {dtype}>(turned)
+    taps = Cast<to = {dtype}>(weight_turned)
 """
 TAP = """
     first_{j} = Constant<value_ints = [{j}]>()
@@ -44,5 +43,5 @@ def expansion(call: Call) -> Expansion:
         if j > 0:
             text, total = text + SUM.format(j=j, before=total), f"sum_{j}"
     text += END.format(total=total, kept=taps - 1)
-    turned = call.laid_out("weight", transposed(call.recipe("weight"), (1, 0)), "transposed")
-    return Expansion(text, {"turned": turned})
+    turn, values = call.turned("weight")
+    return Expansion(turn + text, values)

@@ -74,6 +74,12 @@ typedef struct deltaport_engine_options {
   /* Path of ort_kernels.so, which engines for ort-cpu need. NULL: the environment's
    * DELTAPORT_KERNELS, else the one beside libdeltaport.so. */
   const char* kernels;
+  /* Path or name of TensorRT's library, for engines made for it. NULL: the environment's
+   * DELTAPORT_TENSORRT, else the name of the version that built the engine. */
+  const char* tensorrt;
+  /* Path of libdeltaport_tensorrt.so, which those engines need. NULL: the environment's
+   * DELTAPORT_TENSORRT_PLUGINS, else the one beside libdeltaport.so. */
+  const char* plugins;
   int32_t threads;   /* compute threads; 0: one per core */
   int32_t device;    /* a deltaport_device */
   int32_t checksums; /* read every file once and compare it with the manifest; 0: do not */
@@ -96,7 +102,8 @@ DELTAPORT_API deltaport_status deltaport_engine_close(deltaport_engine* engine);
 DELTAPORT_API deltaport_status deltaport_engine_vocab_size(const deltaport_engine* engine,
                                                            int64_t* vocab_size);
 
-/* The longest context that the model was trained for. */
+/* The longest context a session may have: what the model was trained for, or less where the engine's
+ * caches have a size of their own. */
 DELTAPORT_API deltaport_status deltaport_engine_max_positions(const deltaport_engine* engine,
                                                               int64_t* max_positions);
 

@@ -17,7 +17,8 @@ using namespace deltaport;
 using namespace deltaport::c_api;
 
 constexpr deltaport_engine_options kDefaults = {
-    sizeof(deltaport_engine_options), nullptr, nullptr, 0, DELTAPORT_DEVICE_AUTO, 1, 0};
+    sizeof(deltaport_engine_options), nullptr, nullptr, nullptr, nullptr, 0,
+    DELTAPORT_DEVICE_AUTO, 1, 0};
 
 // More never pays, and thousands take the machine down.
 constexpr unsigned kAlwaysAllowedThreads = 64;
@@ -50,9 +51,12 @@ DecoderOptions decoder_options(const deltaport_engine_options& given) {
     throw InputError("threads is " + std::to_string(given.threads) +
                      ", expected an integer, 0 to " + std::to_string(most));
   }
-  const std::string beside = (own_directory() / "ort_kernels.so").string();
+  const std::filesystem::path beside = own_directory();
   return {named(given.onnxruntime, "DELTAPORT_ONNXRUNTIME", DecoderOptions().onnxruntime),
-          named(given.kernels, "DELTAPORT_KERNELS", beside), given.threads,
+          named(given.kernels, "DELTAPORT_KERNELS", beside / "ort_kernels.so"),
+          named(given.tensorrt, "DELTAPORT_TENSORRT", ""),
+          named(given.plugins, "DELTAPORT_TENSORRT_PLUGINS", beside / "libdeltaport_tensorrt.so"),
+          given.threads,
           device_of(given.device)};
 }
 
@@ -94,7 +98,9 @@ deltaport_status deltaport_engine_vocab_size(const deltaport_engine* engine, int
 
 deltaport_status deltaport_engine_max_positions(const deltaport_engine* engine,
                                                 int64_t* max_positions) {
-  return guarded([&] { need(max_positions, "max_positions") = manifest_of(engine).max_positions; });
+  return guarded([&] {
+    need(max_positions, "max_positions") = need(engine, "engine").engine->longest_context();
+  });
 }
 
 deltaport_status deltaport_engine_eos_token_ids(const deltaport_engine* engine, int64_t* ids,

@@ -14,7 +14,7 @@ deltaport_status deltaport_session_open(const deltaport_engine* engine, int64_t 
   return guarded([&] {
     const auto& opened = need(engine, "engine").engine;
     deltaport_session*& made = need(session, "session");
-    const int64_t most = opened->manifest().max_positions;
+    const int64_t most = opened->longest_context();
     if (sequences < 0) {
       throw InputError("sequences is " + std::to_string(sequences) +
                        ", expected an integer, at least 0");

@@ -32,14 +32,14 @@ class DecodeTraffic:
         *,
         sequences: int,
         length: float,
-        kernels: bool = False,
+        as_stored: bool = False,
     ) -> DecodeTraffic:
         """For ``sequences`` of ``length`` tokens each, parameters being stored as ``dtypes``.
 
-        ``kernels``: by which our kernels read them, as they are.
+        ``as_stored``: which is how they are read, too.
         """
         return cls(
-            weights=weight_bytes_per_step(spec, dtypes, sequences, kernels=kernels) / sequences,
+            weights=weight_bytes_per_step(spec, dtypes, sequences, as_stored=as_stored) / sequences,
             state=state_bytes_per_sequence(spec),
             kv=state_bytes_per_token(spec) * length,
         )

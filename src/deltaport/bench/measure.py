@@ -38,8 +38,9 @@ class BenchEvents:
 class Result:
     """What was measured, over the rounds that count.
 
-    ``bandwidth`` is the machine's, in bytes per second; None where it could not be measured.
-    ``threads`` is None where onnxruntime took one a core.
+    ``bandwidth`` is the machine's, in bytes per second; None where it could not be measured, and
+    for an engine ``on_gpu``, which reads other memory. ``threads`` is None where onnxruntime took
+    one a core.
     """
 
     load: Load
@@ -48,6 +49,7 @@ class Result:
     rounds: tuple[Round, ...]
     traffic: DecodeTraffic
     bandwidth: float | None
+    on_gpu: bool
 
     @property
     def first_token(self) -> Spread:
@@ -96,7 +98,9 @@ class Result:
                 f"the rounds differ ({name}: {100 * worst.relative:.0f} % between the quartiles); "
                 "close what else keeps this machine busy, or raise --repeat"
             )
-        if self.bandwidth is None:
+        if self.on_gpu:
+            notes.append("memory is that of this process, without what it has on the GPU")
+        elif self.bandwidth is None:
             notes.append("the machine's bandwidth could not be measured")
         elif self.read_rate > self.bandwidth:
             notes.append(
@@ -140,7 +144,8 @@ def measure(
     """Open the engine in ``folder`` and run ``load`` ``repeat`` times, and once before to warm up.
 
     The machine's bandwidth is measured before and after, with as many threads, and the larger one
-    counts. ``dtypes_of`` says how an engine stores its parameters. Raises a ``DeltaportError``.
+    counts; not for a plan, which runs on a GPU. ``dtypes_of`` says how an engine stores its
+    parameters. Raises a ``DeltaportError``.
     """
     events = events or BenchEvents()
     used = threads or available_threads()
@@ -151,8 +156,11 @@ def measure(
     check_fits(load, engine)
     spec = ModelSpec.from_json(engine.manifest.model, source=str(folder / MANIFEST_NAME))
 
-    events.stage("measuring the machine's memory")
-    before = bandwidth_in_new_process(used)
+    on_gpu = engine.manifest.plan is not None
+    before = after = None
+    if not on_gpu:
+        events.stage("measuring the machine's memory")
+        before = bandwidth_in_new_process(used)
     events.stage("warming up")
     run_round(engine, load)
     events.stage("measuring the engine")
@@ -161,8 +169,9 @@ def measure(
     for _ in range(repeat):
         rounds.append(run_round(engine, load))
         events.done(1)
-    events.stage("measuring the machine's memory again")
-    after = bandwidth_in_new_process(used)
+    if not on_gpu:
+        events.stage("measuring the machine's memory again")
+        after = bandwidth_in_new_process(used)
     # Only now: reading the graph loads libraries, which must not count as memory of the engine.
     dtypes = dtypes_of(engine, spec)
     return Result(
@@ -175,9 +184,10 @@ def measure(
             dtypes,
             sequences=load.sequences,
             length=load.length(),
-            kernels=runs_kernels(engine.manifest.target),
+            as_stored=runs_kernels(engine.manifest.target),
         ),
         bandwidth=_larger(before, after),
+        on_gpu=on_gpu,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from deltaport.bench.process_memory import ProcessMemory, process_memory
 from deltaport.errors import CapacityError
 from deltaport.runtime import Engine
+from deltaport.runtime.arguments import integer
 
 __all__ = ["Load", "Round", "check_fits", "run_round"]
 
@@ -47,8 +48,8 @@ class Round:
 
 def check_fits(load: Load, engine: Engine) -> None:
     """Refuse a load that exceeds the context, as the session would, which knows no options."""
-    most = engine.manifest.max_positions
-    context = engine.session(context=load.context).context
+    most = engine.manifest.longest_context
+    context = most if load.context is None else integer("context", load.context, most=most)
     needed = load.prompt_tokens + load.new_tokens
     if needed > context:
         higher = ", or a higher --context" if context < most else ""

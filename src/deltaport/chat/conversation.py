@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deltaport.atomic_file import replacing
 from deltaport.errors import InputError, OutputError
 from deltaport.strict_json import JsonProblem, parse_object, quote
 
@@ -86,7 +85,8 @@ class Conversation:
         document = {_FORMAT: _VERSION, "messages": self.messages}
         data = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
         try:
-            _write(target, data)
+            with replacing(target, private=True) as file:
+                file.write(data)
         except (OSError, ValueError) as error:  # ValueError: a name with a null character
             raise OutputError(
                 f"{quote(str(target))}: cannot be written: {_reason(error)}"
@@ -167,20 +167,3 @@ def _is_conversation(path: Path) -> bool:
 def _reason(error: OSError | ValueError) -> str:
     """Without the name, which is also that of the file beside it that is written first."""
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def _write(target: Path, data: bytes) -> None:
-    """Under another name first, so that a full disk costs nothing that was there before."""
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".partial", delete=False
-    ) as file:
-        partial = Path(file.name)
-        try:
-            file.write(data)
-            file.close()
-            partial.replace(target)
-        except BaseException:
-            file.close()
-            with suppress(OSError):
-                partial.unlink()
-            raise

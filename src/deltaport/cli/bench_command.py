@@ -95,7 +95,8 @@ def bench(
     Decoding is limited by how fast memory is read. The bytes read per token are computed: active
     weights as the engine reads them (projections in float32, experts as stored; a step reads them
     once for all its sequences), the state of the linear layers, keys and values of all tokens
-    before. Their share is that of the bandwidth this machine was measured to have.
+    before. Their share is that of the bandwidth this machine was measured to have; that of a GPU
+    is not measured.
     """
     from rich.progress import MofNCompleteColumn
 
@@ -135,9 +136,10 @@ def _print(engine: Path, result: Result) -> None:
 
     load = result.load
     threads = "a thread a core" if result.threads is None else plural(result.threads, "thread")
+    where = "on the GPU" if result.on_gpu else threads
     print_table(
         f"{engine}: {plural(load.sequences, 'sequence')} of {load.prompt_tokens:,} + "
-        f"{plural(load.new_tokens, 'token')}, {threads}, {plural(len(result.rounds), 'round')}",
+        f"{plural(load.new_tokens, 'token')}, {where}, {plural(len(result.rounds), 'round')}",
         [
             ("time to first token", *_cells(result.first_token, format_duration)),
             ("prefill, tokens/s", *_cells(result.prefill, format_rate)),

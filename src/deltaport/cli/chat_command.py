@@ -90,7 +90,7 @@ def _open(
     from deltaport.runtime import Engine
 
     opened = Engine.open(engine, threads=threads, checksums=checksums)
-    check_context(context, opened.manifest.max_positions, source=engine)
+    check_context(context, opened.manifest.longest_context, source=engine)
     template = ChatTemplate.load(engine)
     template.check()
     return ChatSession(opened, template, context=context)

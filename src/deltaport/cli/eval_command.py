@@ -100,7 +100,7 @@ def evaluate(
             if folder is not None
         ]
         for one in opened:
-            check_context(context, one.manifest.max_positions, source=one.folder)
+            check_context(context, one.manifest.longest_context, source=one.folder)
         progress.begin("reading the text")
         found = run(
             opened[0],

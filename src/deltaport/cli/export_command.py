@@ -71,8 +71,8 @@ Examples:
     "--quantize",
     metavar="RECIPE",
     help="Store matrices in 4 or 8 bits, by a recipe that says which: 'int8', 'int4' (8 for "
-    "projections of the gated delta rule), 'int4-all', or a TOML file of your own. For all targets "
-    "but ort-cuda.",
+    "projections of the gated delta rule), 'int4-all', 'fp8' (for TensorRT), or a TOML file of "
+    "your own. For all targets but ort-cuda.",
 )
 @click.option(
     "--text",
@@ -115,6 +115,7 @@ def export(
     context: int | None,
     gpu: str | None,
     plugins: str | None,
+    timing_cache: str | None,
     no_plan: bool,
     dump_dir: Path | None,
     overwrite: bool,
@@ -132,7 +133,9 @@ def export(
         raise click.MissingParameter(ctx=ctx, param=_option(ctx, "output"))
     if text is not None and (quantize is None or dry_run):
         raise click.UsageError("--text measures what --quantize costs, and not on a dry run")
-    plan = chosen_plan(target, slots, prefill_tokens, context, gpu, plugins, no_plan=no_plan)
+    plan = chosen_plan(
+        target, slots, prefill_tokens, context, gpu, plugins, timing_cache, no_plan=no_plan
+    )
     check_exported(checkpoint)
     check_installed(_NEEDED, doing="exporting", extra="export")
     from deltaport.exporter.export import export_checkpoint, plan_export
@@ -161,7 +164,7 @@ def export(
                 accept_fields=accept_fields,
                 events=progress.events,
             )
-            facts = facts_of_export(dry, output or checkpoint)
+            facts = facts_of_export(dry, output or checkpoint, plan)
         else:
             export_checkpoint(
                 checkpoint,

@@ -6,6 +6,7 @@ from deltaport.strict_json import one_line
 
 from .console import print_table, write_text
 from .formatting import format_bytes, format_count, plural
+from .layer_facts import print_layers
 from .model_facts import Facts, model_of
 from .wording import (
     describe_layers,
@@ -125,7 +126,7 @@ def print_quantization(quantization: Facts) -> None:
         )
 
 
-def _print_plan(plan: Facts) -> None:
+def _print_plan(plan: Facts, layers: Facts) -> None:
     write_text("\n")
     gpu = "the GPU it was built on" if plan["gpu"] == "this" else one_line(plan["gpu"])
     print_table(
@@ -136,15 +137,17 @@ def _print_plan(plan: Facts) -> None:
             ("decode", f"{plan['slots']:,} sequences at most"),
             ("prefill", f"{plan['prefill_tokens']:,} tokens of one sequence at most"),
             ("caches", f"{plan['capacity']:,} tokens a sequence"),
+            *([("layers", one_line(layers["untold"]))] if layers["untold"] else []),
         ],
     )
+    print_layers(layers)
 
 
 def _print_engine(engine: Facts) -> None:
     if engine["quantization"] is not None:
         print_quantization(engine["quantization"])
     if engine["plan"] is not None:
-        _print_plan(engine["plan"])
+        _print_plan(engine["plan"], engine["plan_layers"])
     if engine["ops"] is not None:
         write_text("\n")
         print_table(
@@ -173,6 +176,8 @@ def _print_engine(engine: Facts) -> None:
 
 def _memory_title(memory: Facts) -> str:
     sequences, context = memory["sequences"], plural(memory["context"], "token")
+    if memory["reserved"]:
+        return f"memory for {plural(sequences, 'sequence')}, with room for {context} each"
     return f"memory for {plural(sequences, 'sequence')} of up to {context}"
 
 

@@ -11,17 +11,19 @@ from deltaport.errors import InputError
 from deltaport.exporter.model_size import packed_bytes, parameter_shapes
 from deltaport.exporter.model_spec import ModelSpec
 from deltaport.exporter.state_layout_of_spec import state_layout_of_spec
-from deltaport.graph_passes.target_capabilities import runs_kernels
+from deltaport.graph_passes.target_capabilities import reads_as_stored
 from deltaport.package import MANIFEST_NAME, Manifest, Quantization, open_package
 from deltaport.state_layout import StateLayout
 
 from .graph_facts import GraphFacts, facts_of_engine, facts_of_plan
-from .memory_facts import Demand
+from .layer_facts import layer_facts
+from .memory_facts import Demand, Room
 from .model_facts import Facts, model_facts
 from .paths import check_inspected
 
 if TYPE_CHECKING:
     from deltaport.exporter.export import ExportPlan
+    from deltaport.exporter.tensorrt.plan_options import PlanOptions
 
 __all__ = ["facts_of_export", "gather"]
 
@@ -30,24 +32,31 @@ _ASSUMED_DTYPE = "bfloat16"
 
 
 def gather(
-    path: Path, *, accept_fields: Collection[str] = (), demand: Demand | None = None
+    path: Path,
+    *,
+    accept_fields: Collection[str] = (),
+    demand: Demand | None = None,
+    layers: bool = False,
 ) -> Facts:
     """Inspect a checkpoint folder, a ``config.json``, or an engine folder.
 
     ``kind`` of the result is ``checkpoint``, ``config`` or ``engine``; ``demand`` is what its
-    ``memory`` is about. Raises a ``DeltaportError`` if it is none of these or damaged.
+    ``memory`` is about; ``layers``, whether every layer of a plan is wanted. Raises a
+    ``DeltaportError`` if it is none of these or damaged.
     """
     try:
-        return _gather(path, accept_fields, demand or Demand())
+        return _gather(path, accept_fields, demand or Demand(), layers)
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _gather(path: Path, accept_fields: Collection[str], demand: Demand) -> Facts:
+def _gather(path: Path, accept_fields: Collection[str], demand: Demand, layers: bool) -> Facts:
     check_inspected(path)
     folder = path.parent if path.is_file() and path.name == MANIFEST_NAME else path
     if (folder / MANIFEST_NAME).is_file():
-        return _engine_facts(folder, demand)
+        return _engine_facts(folder, demand, layers)
+    if layers:
+        raise InputError(f"--layers: {path} is no engine, so it has no layers of a plan")
     if path.is_dir() and not (path / _CONFIG_NAME).exists():
         raise InputError(
             f"{path}: neither a checkpoint nor an engine, as it has no {_CONFIG_NAME} and no "
@@ -94,10 +103,10 @@ def _checkpoint_facts(folder: Path, spec: ModelSpec, demand: Demand) -> Facts:
     }
 
 
-def _engine_facts(folder: Path, demand: Demand) -> Facts:
+def _engine_facts(folder: Path, demand: Demand, layers: bool) -> Facts:
     manifest = open_package(folder, checksums=False)
     spec = ModelSpec.from_json(manifest.model, source=str(folder / MANIFEST_NAME))
-    graph = facts_of_engine(folder, manifest, spec)
+    graph, plan = facts_of_engine(folder, manifest, spec), manifest.plan
     found = model_facts(
         "engine",
         folder,
@@ -105,7 +114,8 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
         graph.dtypes,
         manifest.state,
         demand,
-        kernels=runs_kernels(manifest.target),
+        as_stored=reads_as_stored(manifest.target),
+        room=None if plan is None else Room(plan.slots, plan.capacity),
     )
     return _with_sizes_as_stored(found, manifest.quantization) | {
         "notes": list(graph.notes),
@@ -115,7 +125,8 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
             "dtype": manifest.dtype,
             "bytes": _folder_bytes(folder, manifest),
             "files": [{"path": entry.path, "bytes": entry.size} for entry in manifest.files],
-            "plan": None if manifest.plan is None else manifest.plan.to_json(),
+            "plan": None if plan is None else plan.to_json(),
+            "plan_layers": layer_facts(folder, manifest, every=layers),
             **_shared_engine_facts(
                 manifest.state, graph, manifest.not_exported, manifest.quantization
             ),
@@ -123,11 +134,11 @@ def _engine_facts(folder: Path, demand: Demand) -> Facts:
     }
 
 
-def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
+def facts_of_export(plan: ExportPlan, path: Path, built: PlanOptions | None = None) -> Facts:
     """What :func:`gather` will find once the plan has been carried out at ``path``.
 
-    But for two files whose sizes are known only when they are written: the graph's, which is small
-    beside its weights, and the manifest's.
+    But for files whose sizes are known only when they are written: the graph's, which is small
+    beside its weights, the manifest's, and that of the plan that TensorRT will have ``built``.
     """
     from deltaport import __version__
     from deltaport.exporter.copied_files import copied_files
@@ -137,7 +148,10 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
     checkpoint, graph = plan.checkpoint, facts_of_plan(plan)
     sizes = {found.name: found.stat().st_size for found in copied_files(checkpoint.folder)}
     sizes[WEIGHTS_NAME] = packed_bytes(plan.weight_sizes)
-    kind = "engine (dry run)"
+    kind, unknown, room = "engine (dry run)", f"{DECODER_NAME} and {MANIFEST_NAME}", None
+    if built is not None:
+        unknown = f"{DECODER_NAME}, {MANIFEST_NAME} and the plan"
+        room = Room(built.slots, built.capacity(checkpoint.spec.max_positions))
     found = model_facts(
         kind,
         path,
@@ -145,10 +159,11 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
         graph.dtypes,
         plan.layout,
         Demand(),
-        kernels=plan.target.kernels,
+        as_stored=not plan.target.widens,
+        room=room,
     )
     return _with_sizes_as_stored(found, plan.quantization) | {
-        "notes": [f"sizes are without {DECODER_NAME} and {MANIFEST_NAME}"],
+        "notes": [f"sizes are without {unknown}"],
         "engine": {
             "deltaport_version": __version__,
             "target": plan.target.name,
@@ -156,6 +171,7 @@ def facts_of_export(plan: ExportPlan, path: Path) -> Facts:
             "bytes": sum(sizes.values()),
             "files": [{"path": name, "bytes": sizes[name]} for name in sorted(sizes)],
             "plan": None,
+            "plan_layers": None,
             **_shared_engine_facts(plan.layout, graph, checkpoint.not_exported, plan.quantization),
         },
     }

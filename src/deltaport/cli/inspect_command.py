@@ -18,6 +18,7 @@ Examples:
   deltaport inspect Qwen3.5-0.8B
   deltaport inspect config.json
   deltaport inspect qwen.engine --context 32768 --sequences 4
+  deltaport inspect qwen.trt --layers
   deltaport inspect qwen.engine --json
 """,
 )
@@ -27,20 +28,29 @@ Examples:
     metavar="N",
     type=click.IntRange(min=1),
     help="Tokens a sequence may have, to tell the memory for. By default 4,096, or fewer where "
-    "the model takes fewer.",
+    "the model takes fewer. A plan of TensorRT's has room for as many as it was built for.",
 )
 @click.option(
     "--sequences",
-    default=1,
-    show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="Sequences side by side, to tell the memory for.",
+    help="Sequences side by side, to tell the memory for. By default 1, or as many as "
+    "decode together in a plan of TensorRT's.",
+)
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Show every layer of the plan of a TensorRT engine, not how many of each kind there are.",
 )
 @json_option
 @accept_fields_option
 def inspect(
-    path: Path, context: int | None, sequences: int, as_json: bool, accept_fields: tuple[str, ...]
+    path: Path,
+    context: int | None,
+    sequences: int | None,
+    layers: bool,
+    as_json: bool,
+    accept_fields: tuple[str, ...],
 ) -> None:
     """Show layers, sizes, state and memory of PATH.
 
@@ -54,7 +64,8 @@ def inspect(
     from .facts import gather
     from .memory_facts import Demand
 
-    facts = gather(path, accept_fields=accept_fields, demand=Demand(context, sequences))
+    demand = Demand(context, sequences)
+    facts = gather(path, accept_fields=accept_fields, demand=demand, layers=layers)
     if as_json:
         from .console import write_json
 

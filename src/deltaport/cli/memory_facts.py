@@ -17,7 +17,7 @@ from deltaport.state_layout import StateLayout
 
 from .prompt import check_context
 
-__all__ = ["DEFAULT_CONTEXT", "Demand", "memory_facts"]
+__all__ = ["DEFAULT_CONTEXT", "Demand", "Room", "memory_facts"]
 
 DEFAULT_CONTEXT = 4096
 """Tokens a sequence has unless the user says otherwise, or fewer where the model takes fewer."""
@@ -27,18 +27,30 @@ _MOST_BYTES = 10**21
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a plan of TensorRT's was built for: caches of ``tokens``, ``sequences`` in a step.
+
+    All of that is on the GPU, however many tokens a sequence has.
+    """
+
+    sequences: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Demand:
     """What the user wants to run: ``sequences`` of up to ``context`` tokens."""
 
     context: int | None = None
-    sequences: int = 1
+    sequences: int | None = None
 
-    def context_for(self, spec: ModelSpec, source: Path) -> int:
-        """The context in tokens; ``InputError`` if the model does not take so many."""
-        if self.context is None:
-            return min(DEFAULT_CONTEXT, spec.max_positions)
-        check_context(self.context, spec.max_positions, source=source)
-        return self.context
+    def sizes(self, spec: ModelSpec, source: Path, room: Room | None) -> tuple[int, int]:
+        """Sequences, and tokens each; ``InputError`` for more of these than there may be."""
+        if room is None:
+            check_context(self.context, spec.max_positions, source=source)
+            return self.sequences or 1, self.context or min(DEFAULT_CONTEXT, spec.max_positions)
+        check_context(self.context, room.tokens, source=source)
+        return self.sequences or room.sequences, room.tokens
 
 
 def memory_facts(
@@ -48,16 +60,18 @@ def memory_facts(
     demand: Demand,
     source: Path,
     *,
-    kernels: bool,
+    as_stored: bool,
+    room: Room | None,
 ) -> dict[str, Any]:
     """Bytes of weights and, by kind, of the buffers a session holds when every sequence is full.
 
-    ``kernels``: whether weights are read as they are stored, or projections are widened.
-    The tensors of a step and the libraries come on top.
+    ``as_stored``: whether weights are read as they are stored, or projections are widened.
+    ``room``: what there is room for, where that is settled. The tensors of a step and the
+    libraries come on top.
     """
-    context = demand.context_for(spec, source)
-    weights = resident_weight_bytes(spec, dtypes, kernels=kernels)
-    state = _buffer_bytes(layout, demand.sequences, context)
+    sequences, context = demand.sizes(spec, source, room)
+    weights = resident_weight_bytes(spec, dtypes, as_stored=as_stored)
+    state = _buffer_bytes(layout, sequences, context)
     if sum(state.values()) > _MOST_BYTES:
         raise InputError(
             f"{source}: the state of so many sequences of {context} tokens is larger than any "
@@ -65,12 +79,14 @@ def memory_facts(
         )
     return {
         "context": context,
-        "sequences": demand.sequences,
+        "sequences": sequences,
+        "reserved": room is not None,
         "weights": weights,
-        "widened": not kernels,
+        "widened": not as_stored,
         "state": state,
         "total": weights + sum(state.values()),
-        "available": _available_bytes(),
+        # Of a GPU's memory nothing is known here.
+        "available": None if room is not None else _available_bytes(),
     }
 
 

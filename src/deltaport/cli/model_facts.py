@@ -19,7 +19,7 @@ from deltaport.exporter.weight_memory import stored_bytes
 from deltaport.state_layout import StateLayout
 from deltaport.weight_roles import role_of
 
-from .memory_facts import Demand, memory_facts
+from .memory_facts import Demand, Room, memory_facts
 
 __all__ = ["Facts", "model_facts", "model_of"]
 
@@ -34,11 +34,12 @@ def model_facts(
     layout: StateLayout,
     demand: Demand,
     *,
-    kernels: bool = False,
+    as_stored: bool = False,
+    room: Room | None = None,
 ) -> Facts:
     """Layers, sizes, state and memory of a model whose parameters are stored as ``dtypes``.
 
-    ``kernels``: by which our kernels read them, as they are.
+    ``as_stored``: which is how they are read, too. ``room``: what a plan has room for.
     """
     return {
         "kind": kind,
@@ -54,7 +55,7 @@ def model_facts(
         },
         "max_positions": spec.max_positions,
         "roles": _role_facts(spec, dtypes),
-        "memory": memory_facts(spec, layout, dtypes, demand, path, kernels=kernels),
+        "memory": memory_facts(spec, layout, dtypes, demand, path, as_stored=as_stored, room=room),
         "notes": [],
     }
 

@@ -56,7 +56,14 @@ _OPTIONS = (
         "--plugins",
         metavar="FILE",
         envvar="DELTAPORT_TENSORRT_PLUGINS",
-        help=f"{_FOR}our plugins, libdeltaport_tensorrt.so, which the target 'tensorrt' calls.",
+        help=f"{_FOR}our plugins, libdeltaport_tensorrt.so, which the target 'tensorrt' calls; by "
+        "default the library deltaport was installed with, if it was.",
+    ),
+    click.option(
+        "--timing-cache",
+        metavar="FILE",
+        help=f"{_FOR}where TensorRT keeps the times of kernels it measures, so that the next build "
+        "need not. Read if it is there, written after the build. TensorRT-RTX measures none.",
     ),
     click.option(
         "--no-plan",
@@ -73,6 +80,7 @@ def chosen_plan(
     context: int | None,
     gpu: str | None,
     plugins: str | None,
+    timing_cache: str | None,
     *,
     no_plan: bool,
 ) -> PlanOptions | None:
@@ -85,6 +93,7 @@ def chosen_plan(
         "--slots": slots,
         "--prefill-tokens": prefill_tokens,
         "--context": context,
+        "--timing-cache": timing_cache,
     }
     takes_plan = TARGETS[target].plan
     if not takes_plan or no_plan:
@@ -103,5 +112,15 @@ def chosen_plan(
         context=context,
         gpu=gpu,
         # It may come from the environment, so that a target without plugins must not mind.
-        plugins=plugins if TARGETS[target].kernels else None,
+        plugins=_plugins(plugins) if TARGETS[target].kernels else None,
+        timing_cache=timing_cache,
     )
+
+
+def _plugins(given: str | None) -> str | None:
+    from deltaport.runtime.tensorrt_library import installed_plugins
+
+    if given is not None:
+        return given
+    installed = installed_plugins()
+    return None if installed is None else str(installed)

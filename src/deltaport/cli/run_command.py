@@ -108,11 +108,11 @@ def run(
         opened.manifest.vocab_size,
         source=str(engine / TOKENIZER_NAME) if tokenizer else "--ids",
     )
-    check_context(context, opened.manifest.max_positions, source=engine)
+    check_context(context, opened.manifest.longest_context, source=engine)
     session = opened.session(context=context)
     if ctx.get_parameter_source("max_new_tokens") is ParameterSource.DEFAULT:
         max_new_tokens = max(1, min(max_new_tokens, session.context - len(tokens)))
-    _check_fits(len(tokens), max_new_tokens, session.context, opened.manifest.max_positions)
+    _check_fits(len(tokens), max_new_tokens, session.context, opened.manifest.longest_context)
     params = sampling_params(
         opened,
         sampling,

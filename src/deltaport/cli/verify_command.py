@@ -22,6 +22,7 @@ from .paths import check_exported
 from .prompt import parse_ids, read_prompt
 
 if TYPE_CHECKING:
+    from deltaport.runtime.engine import Device
     from deltaport.verify.open_oracle import OracleKind
 
 __all__ = ["verify"]
@@ -91,6 +92,12 @@ Examples:
     "'deltaport passes' lists them.",
 )
 @threads_option
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where the engine runs. By default on a GPU if it was made for one and onnxruntime can "
+    "use it, else on the CPU.",
+)
 @no_checksums_option
 @accept_fields_option
 @json_option
@@ -109,6 +116,7 @@ def verify(
     plot: Path | None,
     passes_prefix: int | None,
     threads: int | None,
+    device: str | None,
     no_checksums: bool,
     accept_fields: tuple[str, ...],
     as_json: bool,
@@ -151,6 +159,7 @@ def verify(
             new_tokens=tokens,
             prefix=passes_prefix,
             threads=threads,
+            device=cast("Device | None", device),
             checksums=not no_checksums,
             accept_fields=accept_fields,
             events=VerifyEvents(progress.begin, progress.expect, progress.advance),

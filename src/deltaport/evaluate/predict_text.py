@@ -51,7 +51,7 @@ def evaluate(
     events = events or EvaluateEvents()
     engines = [engine] if against is None else [engine, against]
     tokens = _common_tokens(engines, text)
-    most = min(one.manifest.max_positions for one in engines)
+    most = min(one.manifest.longest_context for one in engines)
     context = most if context is None else integer("context", context, most=most)
     predicted = len(tokens) - 1
 

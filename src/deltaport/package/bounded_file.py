@@ -1,4 +1,4 @@
-"""Reading the small files of an engine folder, which are as untrusted as the rest of it."""
+"""Reading small files that are untrusted, as those of an engine folder are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ __all__ = ["COPY_AGAIN", "read_bounded"]
 COPY_AGAIN = "copy the checkpoint's file again"
 
 
-def read_bounded(path: Path, limit: int, *, too_large: str) -> bytes | None:
+def read_bounded(
+    path: Path, limit: int, *, too_large: str, remedy: str = COPY_AGAIN
+) -> bytes | None:
     """The contents of a regular file of at most ``limit`` bytes; None if there is no such name.
 
-    Raises ``EngineError`` for anything else; ``too_large`` ends the sentence about its size.
+    Raises ``EngineError`` for anything else: ``too_large`` ends the sentence about its size,
+    ``remedy`` the one about its kind.
     """
     try:
         if not path.is_file():
             if os.path.lexists(path):  # reading a pipe or a device may never end
-                raise EngineError(f"{path}: not a regular file; {COPY_AGAIN}")
+                raise EngineError(f"{path}: not a regular file; {remedy}")
             return None
         with path.open("rb") as file:
             data = file.read(limit + 1)

@@ -60,6 +60,13 @@ class Manifest:
     files: tuple[FileEntry, ...]
     plan: Plan | None = None
 
+    @property
+    def longest_context(self) -> int:
+        """Tokens a sequence may have: the model's, or fewer where a plan's caches hold fewer."""
+        if self.plan is None:
+            return self.max_positions
+        return min(self.max_positions, self.plan.capacity)
+
     def to_json(self) -> str:
         """The file's text; equal manifests give equal bytes."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deltaport.atomic_file import replacing
 from deltaport.errors import InputError, OutputError
 from deltaport.verify.bounds import Bounds
 from deltaport.verify.drift import AT_EMBEDDING, Departure, Drift
@@ -139,22 +137,8 @@ def _draw_departure(axes: Axes, departure: Departure, count: int) -> None:
 
 
 def _save(canvas: Any, path: Path) -> None:
-    """Write beside the destination, then rename."""
-    folder = path.absolute().parent
     try:
-        handle, partial = tempfile.mkstemp(
-            prefix=f".{path.name[:40]}.", suffix=".partial", dir=folder
-        )
-        try:
-            with os.fdopen(handle, "wb") as file:
-                canvas.print_png(file)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(partial).chmod(0o666 & ~umask)  # mkstemp lets nobody else read
-            Path(partial).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(partial).unlink()
-            raise
+        with replacing(path) as file:
+            canvas.print_png(file)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

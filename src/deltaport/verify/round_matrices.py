@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deltaport.exporter.model_size import stored_as_float32
 from deltaport.graph_passes.quantize.code_layout import matrix_of_tiles
+from deltaport.graph_passes.quantize.fp8_rows import fp8_codes, fp8_scales
 from deltaport.graph_passes.quantize.quantize_rows import quantize_rows
 from deltaport.verify.matrix_rounding import MatrixRounding
 from deltaport.weight_format import TILE_ROWS, WeightFormat
@@ -56,5 +58,9 @@ def _quantize(matrix: Tensor, format_: WeightFormat) -> None:
     step = max(1, _PIECE // (TILE_ROWS * inputs)) * TILE_ROWS
     for start in range(0, rows, step):
         piece = matrix[start : start + step]
-        values = matrix_of_tiles(*quantize_rows(piece.numpy(), format_))
+        if format_.floating:
+            scales = fp8_scales(piece.numpy())
+            values = fp8_codes(piece.numpy(), scales).astype(np.float32) * scales[:, np.newaxis]
+        else:
+            values = matrix_of_tiles(*quantize_rows(piece.numpy(), format_))
         piece.copy_(torch.from_numpy(values[: len(piece), :inputs]))

@@ -13,7 +13,7 @@ from deltaport.decoder_interface import tap_names
 from deltaport.errors import EngineError
 from deltaport.package import Manifest
 from deltaport.runtime import Engine, _native
-from deltaport.runtime.engine import open_decoder
+from deltaport.runtime.engine import Device, open_decoder
 from deltaport.runtime.session_state import NUMPY_DTYPES
 from deltaport.verify.engine_run import in_float32
 from deltaport.verify.oracle import Array
@@ -48,6 +48,7 @@ class TappedEngine(Engine):
         num_layers: int,
         hidden_size: int,
         threads: int | None = None,
+        device: Device | None = None,
     ) -> TappedEngine:
         """Load the graph of an engine that opens, with its taps as further outputs.
 
@@ -60,7 +61,12 @@ class TappedEngine(Engine):
         _add_outputs(model, names, str(path), hidden_size, kind)
         try:
             decoder = open_decoder(
-                folder, manifest, graph=model.SerializeToString(), taps=names, threads=threads
+                folder,
+                manifest,
+                graph=model.SerializeToString(),
+                taps=names,
+                threads=threads,
+                device=device,
             )
         except EngineError as error:  # it opened as it is: only what was added is new
             raise EngineError(

@@ -17,6 +17,7 @@ from deltaport.graph_passes.target_capabilities import TARGETS
 from deltaport.package import Manifest, Quantization, open_package
 from deltaport.runtime import Engine
 from deltaport.runtime.arguments import token_ids
+from deltaport.runtime.engine import Device
 from deltaport.text import TOKENIZER_NAME, TextTokenizer
 from deltaport.verify.bounds import Bounds, lossy_dtype
 from deltaport.verify.drift import Drift, locate, measure, worst
@@ -69,6 +70,7 @@ def verify_engine(
     new_tokens: int = GREEDY_TOKENS,
     prefix: int | None = None,
     threads: int | None = None,
+    device: Device | None = None,
     checksums: bool = True,
     accept_fields: Collection[str] = (),
     events: VerifyEvents | None = None,
@@ -76,7 +78,7 @@ def verify_engine(
     """Compare the engine folder with the checkpoint folder it was made from.
 
     On ``text`` or token ``ids``, or else on built-in prompts. With ``layers``, also where it
-    departs.
+    departs. ``threads`` and ``device`` are those of ``Engine.open``.
 
     Where the engine stores matrices narrower than the checkpoint, the oracle's are rounded alike,
     and float32's bounds hold; with ``unrounded`` they are not, and bounds are that dtype's. Where
@@ -99,6 +101,9 @@ def verify_engine(
             f"--unrounded: {engine} has quantized weights, whose cost no bound tells; measure it "
             f"with: deltaport eval {engine} --text FILE --against UNQUANTIZED_ENGINE"
         )
+    has_plan = manifest.target in TARGETS and TARGETS[manifest.target].plan
+    if has_plan:
+        _check_plan(engine, layers=layers, prefix=prefix)
     passes = None if prefix is None else passes_prefix(manifest, prefix)
     quantization = manifest.quantization if passes is None or passes.quantizes else None
     with checked(against, dtype="auto", accept_fields=accept_fields) as checkpoint:
@@ -116,6 +121,8 @@ def verify_engine(
                 f"{engine}: its head is quantized and the embedding it is tied to is not, which no "
                 f"oracle computes; verify an engine whose recipe leaves {_HEAD} out"
             )
+        if has_plan:  # whether it runs here is said before the oracle runs
+            Engine.open(engine, threads=threads, checksums=False)
         rounds = quantization is not None and not dequantizes
         computed_in = "int8" if rounds else manifest.state.activation_dtype
         bounds = Bounds(lossy if lossy and unrounded else computed_in)
@@ -124,7 +131,7 @@ def verify_engine(
             if unrounded
             else _rounding(lossy, quantization, dequantizes=dequantizes)
         )
-        longest = manifest.max_positions - new_tokens
+        longest = manifest.longest_context - new_tokens
         prompts, notes = _prompts(engine, manifest, text, ids, longest)
         needed = bytes_needed(
             spec,
@@ -146,12 +153,12 @@ def verify_engine(
 
     with _engine_to_run(engine, manifest, against, passes, accept_fields, events) as (ran, held):
         _begin(events, "running the engine", prompts)
-        results = _results(ran, pairs, bounds, new_tokens, threads, events)
+        results = _results(ran, pairs, bounds, new_tokens, threads, device, events)
         found = None
         if layers:
             _begin(events, "looking inside the engine", prompts)
             differs = [bool(result.differences) for result in results]
-            found = _layers(ran, held, spec, pairs, differs, bounds, threads, events)
+            found = _layers(ran, held, spec, pairs, differs, bounds, threads, device, events)
     return Report(
         engine=str(engine),
         checkpoint=str(against),
@@ -166,6 +173,16 @@ def verify_engine(
         layers=found,
         notes=(*notes, *(note for result in results for note in result.notes)),
     )
+
+
+def _check_plan(engine: Path, *, layers: bool, prefix: int | None) -> None:
+    """Refuse what a plan does not allow."""
+    for option, asked in (("--layers", layers), ("--passes-prefix", prefix is not None)):
+        if asked:
+            raise InputError(
+                f"{option}: {engine} is run by TensorRT, which computes its plan as a whole; leave "
+                "the option out, or verify an engine exported with --target portable"
+            )
 
 
 def _rounding(
@@ -207,7 +224,7 @@ def _prompts(
     """What to run, and what to tell about it."""
     if longest < 1:
         raise InputError(
-            f"{engine}: holds {manifest.max_positions} tokens, which leaves none for a prompt; "
+            f"{engine}: holds {manifest.longest_context} tokens, which leaves none for a prompt; "
             "pass a lower --tokens"
         )
     if ids is not None:
@@ -233,10 +250,11 @@ def _results(
     bounds: Bounds,
     new_tokens: int,
     threads: int | None,
+    device: Device | None,
     events: VerifyEvents,
 ) -> list[PromptResult]:
     # Its files were compared with the manifest just now.
-    opened = Engine.open(engine, threads=threads, checksums=False)
+    opened = Engine.open(engine, threads=threads, checksums=False, device=device)
     results = []
     for prompt, reference in pairs:
         runs = {}
@@ -258,6 +276,7 @@ def _layers(
     differs: Sequence[bool],
     bounds: Bounds,
     threads: int | None,
+    device: Device | None,
     events: VerifyEvents,
 ) -> Layers:
     """Errors layer by layer, the largest of all prompts, for every way to cut them.
@@ -271,6 +290,7 @@ def _layers(
         num_layers=spec.num_layers,
         hidden_size=spec.hidden_size,
         threads=threads,
+        device=device,
     )
     drifts: dict[str, list[Drift]] = {cut: [] for cut in CUTS}
     for prompt, reference in pairs:

@@ -1,4 +1,4 @@
-#include "state_memory.h"
+#include "host_state_memory.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,7 +23,7 @@ constexpr int64_t kMostShared = 16384;
 
 }  // namespace
 
-struct StateMemory::Impl {
+struct HostStateMemory::Impl {
   StateLayout layout;
   int64_t slots;
   int64_t capacity;
@@ -46,7 +46,7 @@ struct StateMemory::Impl {
   void take_over(Impl& old, std::span<const int64_t> used);
 };
 
-StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
+HostStateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
     : layout(std::move(given)), slots(slots), capacity(capacity) {
   int64_t moved = 0;
   size_t largest = 0;
@@ -78,7 +78,7 @@ StateMemory::Impl::Impl(StateLayout given, int64_t slots, int64_t capacity)
   }
 }
 
-void StateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
+void HostStateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
   for (const TensorMemory& tensor : tensors) {
     if (tensor.geometry.buffers == 1) continue;
     tensor.move_row(current(tensor, slot), tensor.row(tensor.current(!parity[slot]), slot), used);
@@ -86,7 +86,7 @@ void StateMemory::Impl::change_buffers(int64_t slot, int64_t used) {
   parity[slot] = !parity[slot];
 }
 
-void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
+void HostStateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
   std::copy(old.parity.begin(), old.parity.end(), parity.begin());
   // Where the same caches can be mapped, slots go on sharing them.
   const bool same = capacity == old.capacity &&
@@ -120,12 +120,12 @@ void StateMemory::Impl::take_over(Impl& old, std::span<const int64_t> used) {
   }
 }
 
-void StateMemory::Impl::renew(int64_t slot) {
+void HostStateMemory::Impl::renew(int64_t slot) {
   if (mappings[slot].plain) return;
   mappings[slot] = renew_caches(tensors, slot) ? CacheMapping() : CacheMapping::unknown();
 }
 
-int64_t StateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
+int64_t HostStateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
   const int64_t sharing =
       std::ranges::count_if(mappings, [](const CacheMapping& mapping) { return !mapping.plain; });
   if (shared_bytes(tensors, used) < kWorthSharing ||
@@ -155,16 +155,16 @@ int64_t StateMemory::Impl::share(int64_t from, int64_t to, int64_t used) {
   return 0;
 }
 
-StateMemory::StateMemory(StateLayout layout, int64_t slots, int64_t capacity)
+HostStateMemory::HostStateMemory(StateLayout layout, int64_t slots, int64_t capacity)
     : impl_(std::make_unique<Impl>(std::move(layout), slots, capacity)) {}
-StateMemory::~StateMemory() = default;
+HostStateMemory::~HostStateMemory() = default;
 
-const StateLayout& StateMemory::layout() const { return impl_->layout; }
-int64_t StateMemory::slots() const { return impl_->slots; }
-int64_t StateMemory::capacity() const { return impl_->capacity; }
-bool StateMemory::parity(int64_t slot) const { return impl_->parity[slot]; }
+const StateLayout& HostStateMemory::layout() const { return impl_->layout; }
+int64_t HostStateMemory::slots() const { return impl_->slots; }
+int64_t HostStateMemory::capacity() const { return impl_->capacity; }
+bool HostStateMemory::parity(int64_t slot) const { return impl_->parity[slot]; }
 
-void StateMemory::reserve(int64_t slots, int64_t capacity, std::span<const int64_t> used) {
+void HostStateMemory::reserve(int64_t slots, int64_t capacity, std::span<const int64_t> used) {
   slots = std::max(slots, impl_->slots);
   capacity = std::max(capacity, impl_->capacity);
   if (slots == impl_->slots && capacity == impl_->capacity) return;
@@ -173,16 +173,16 @@ void StateMemory::reserve(int64_t slots, int64_t capacity, std::span<const int64
   impl_ = std::move(larger);
 }
 
-void* StateMemory::past(size_t t, int64_t slot) const {
+void* HostStateMemory::past(size_t t, int64_t slot) const {
   return impl_->current(impl_->tensors[t], slot);
 }
 
-void* StateMemory::present(size_t t, int64_t slot) const {
+void* HostStateMemory::present(size_t t, int64_t slot) const {
   const TensorMemory& tensor = impl_->tensors[t];
   return tensor.row(tensor.current(!impl_->parity[slot]), slot);
 }
 
-void StateMemory::unify(int64_t first, int64_t count, std::span<const int64_t> used) {
+void HostStateMemory::unify(int64_t first, int64_t count, std::span<const int64_t> used) {
   int64_t second = 0;
   for (int64_t i = 0; i < count; ++i) second += impl_->parity[first + i] ? 1 : 0;
   const bool wanted = 2 * second > count;
@@ -191,11 +191,11 @@ void StateMemory::unify(int64_t first, int64_t count, std::span<const int64_t> u
   }
 }
 
-void StateMemory::commit(int64_t first, int64_t count) {
+void HostStateMemory::commit(int64_t first, int64_t count) {
   for (int64_t slot = first; slot < first + count; ++slot) impl_->parity[slot].flip();
 }
 
-void StateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b) {
+void HostStateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b) {
   if (a == b) return;
   const bool parity_a = impl_->parity[a], parity_b = impl_->parity[b];
   CacheMapping &mapping_a = impl_->mappings[a], &mapping_b = impl_->mappings[b];
@@ -228,7 +228,7 @@ void StateMemory::exchange(int64_t a, int64_t b, int64_t used_a, int64_t used_b)
   if (used_a == 0) impl_->renew(b);
 }
 
-void StateMemory::clear(int64_t slot) {
+void HostStateMemory::clear(int64_t slot) {
   impl_->renew(slot);
   for (const TensorMemory& tensor : impl_->tensors) {
     const size_t bytes = tensor.geometry.row_bytes();
@@ -239,7 +239,7 @@ void StateMemory::clear(int64_t slot) {
   }
 }
 
-void StateMemory::trim(int64_t slot, int64_t used) {
+void HostStateMemory::trim(int64_t slot, int64_t used) {
   // Others may come after them.
   if (used < impl_->mappings[slot].columns) impl_->mappings[slot].pages = nullptr;
   for (const TensorMemory& tensor : impl_->tensors) {
@@ -247,7 +247,7 @@ void StateMemory::trim(int64_t slot, int64_t used) {
   }
 }
 
-void StateMemory::duplicate(int64_t from, int64_t to, int64_t used) {
+void HostStateMemory::duplicate(int64_t from, int64_t to, int64_t used) {
   impl_->parity[to] = impl_->parity[from];
   const int64_t shared = impl_->share(from, to, used);
   for (const TensorMemory& tensor : impl_->tensors) {
@@ -259,18 +259,18 @@ void StateMemory::duplicate(int64_t from, int64_t to, int64_t used) {
   }
 }
 
-size_t StateMemory::packed_bytes(size_t t, int64_t used) const {
+size_t HostStateMemory::packed_bytes(size_t t, int64_t used) const {
   return impl_->tensors[t].geometry.used_bytes(used);
 }
 
-void StateMemory::pack(size_t t, int64_t slot, int64_t used, std::byte* out) const {
+void HostStateMemory::pack(size_t t, int64_t slot, int64_t used, std::byte* out) const {
   const TensorMemory& tensor = impl_->tensors[t];
   const size_t bytes = tensor.geometry.used_plane_bytes(used);
   copy_planes(impl_->current(tensor, slot), tensor.geometry.plane_bytes(), out, bytes,
               tensor.geometry.planes, bytes);
 }
 
-void StateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* in) {
+void HostStateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* in) {
   const TensorMemory& tensor = impl_->tensors[t];
   const size_t bytes = tensor.geometry.used_plane_bytes(used);
   impl_->mappings[slot].pages = nullptr;
@@ -278,7 +278,7 @@ void StateMemory::unpack(size_t t, int64_t slot, int64_t used, const std::byte* 
               tensor.geometry.planes, bytes);
 }
 
-size_t StateMemory::slot_bytes(int64_t used) const {
+size_t HostStateMemory::slot_bytes(int64_t used) const {
   const size_t page = page_size();
   size_t all = 0;
   for (const TensorMemory& tensor : impl_->tensors) {
@@ -292,7 +292,7 @@ size_t StateMemory::slot_bytes(int64_t used) const {
   return all;
 }
 
-size_t StateMemory::resident_bytes() const {
+size_t HostStateMemory::resident_bytes() const {
   size_t all = 0;
   for (const TensorMemory& tensor : impl_->tensors) {
     for (int i = 0; i < tensor.geometry.buffers; ++i) all += tensor.buffers[i].resident_bytes();

@@ -1,4 +1,4 @@
-#include "step_run.h"
+#include "onnx_step_run.h"
 
 #include <chrono>
 #include <mutex>
@@ -9,7 +9,7 @@ namespace deltaport {
 
 // Requests to end a step. ONNX Runtime has a flag for the run in progress; the mutex keeps it and
 // ours the same.
-struct StepRun::Cancellation {
+struct OnnxStepRun::Cancellation {
   explicit Cancellation(const OnnxRuntime& runtime) : ort(runtime) {
     ort.check(ort.api().create_run_options(&options));
   }
@@ -35,10 +35,11 @@ struct StepRun::Cancellation {
   bool requested = false;
 };
 
-StepRun::StepRun(const Engine& engine, const StateMemory& memory)
+OnnxStepRun::OnnxStepRun(const Engine& engine, const OnnxDecoder& decoder, const StateMemory& memory)
     : engine_(engine),
+      decoder_(decoder),
       memory_(memory),
-      cancellation_(std::make_unique<Cancellation>(engine.decoder().ort())) {
+      cancellation_(std::make_unique<Cancellation>(decoder.ort())) {
   input_names_.assign(kStepInputs.begin(), kStepInputs.end());
   output_names_.push_back(kLogits);
   for (const StateTensor& tensor : engine.manifest().state) {
@@ -48,20 +49,20 @@ StepRun::StepRun(const Engine& engine, const StateMemory& memory)
   for (const std::string& tap : engine.taps()) output_names_.push_back(tap.c_str());
 }
 
-StepRun::~StepRun() = default;
+OnnxStepRun::~OnnxStepRun() = default;
 
-void StepRun::forget() {
+void OnnxStepRun::forget() {
   for (Window& kept : windows_) kept = Window();
 }
 
-void StepRun::cancel() { cancellation_->request(); }
+void OnnxStepRun::cancel() { cancellation_->request(); }
 
-bool StepRun::take_cancel() { return cancellation_->take(); }
+bool OnnxStepRun::take_cancel() { return cancellation_->take(); }
 
-StepRun::Window& StepRun::window(int64_t first, int64_t size) {
+OnnxStepRun::Window& OnnxStepRun::window(int64_t first, int64_t size) {
   Window& kept = windows_[memory_.parity(first)];
   if (kept.first == first && kept.size == size) return kept;
-  const OnnxRuntime& ort = engine_.decoder().ort();
+  const OnnxRuntime& ort = decoder_.ort();
   Window made;
   made.first = first;
   made.size = size;
@@ -84,8 +85,8 @@ StepRun::Window& StepRun::window(int64_t first, int64_t size) {
   return kept;
 }
 
-void StepRun::bind_inputs(StepPlan& plan, Window& window) {
-  const OnnxRuntime& ort = engine_.decoder().ort();
+void OnnxStepRun::bind_inputs(StepPlan& plan, Window& window) {
+  const OnnxRuntime& ort = decoder_.ort();
   const int64_t B = plan.size(), T = plan.width;
   const auto bind = [&](StepInput input, std::vector<int64_t>& data,
                         std::initializer_list<int64_t> shape) {
@@ -100,10 +101,9 @@ void StepRun::bind_inputs(StepPlan& plan, Window& window) {
   bind(kLogitIndex, plan.logit_index, {static_cast<int64_t>(plan.logit_index.size())});
 }
 
-void StepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
+void OnnxStepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
   if (observer != nullptr) observer->before(plan);
-  const Decoder& decoder = engine_.decoder();
-  const OnnxRuntime& ort = decoder.ort();
+  const OnnxRuntime& ort = decoder_.ort();
   Window& window = this->window(plan.first_slot, plan.size());
   bind_inputs(plan, window);
   const int64_t R = static_cast<int64_t>(plan.logit_index.size());
@@ -111,7 +111,7 @@ void StepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
                                          {R, engine_.manifest().vocab_size});
   const auto start = std::chrono::steady_clock::now();
   ort::Status* const status =
-      decoder.run(cancellation_->options, input_names_, window.inputs, output_names_, window.outputs);
+      decoder_.run(cancellation_->options, input_names_, window.inputs, output_names_, window.outputs);
   nanoseconds_ += (std::chrono::steady_clock::now() - start).count();
   const std::string problem = ort.message(status);
   if (take_cancel()) {
@@ -133,10 +133,10 @@ void StepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
   release_taps(window);
 }
 
-void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits,
+void OnnxStepRun::show(StepObserver& observer, const StepPlan& plan, float* logits,
                    const Window& window) {
   const std::span outputs = window.outputs;
-  const OnnxRuntime& ort = engine_.decoder().ort();
+  const OnnxRuntime& ort = decoder_.ort();
   const ort::Api& api = ort.api();
   std::vector<Tap> taps;
   for (size_t i = 0; i < engine_.taps().size(); ++i) {
@@ -161,8 +161,8 @@ void StepRun::show(StepObserver& observer, const StepPlan& plan, float* logits,
   observer.after(plan, std::span(logits, count), taps);
 }
 
-void StepRun::release_taps(Window& window) {
-  const ort::Api& api = engine_.decoder().ort().api();
+void OnnxStepRun::release_taps(Window& window) {
+  const ort::Api& api = decoder_.ort().api();
   for (ort::Value*& tap : std::span(window.outputs).last(engine_.taps().size())) {
     if (tap != nullptr) api.release_value(tap);
     tap = nullptr;

@@ -1,0 +1,1 @@
+"""``make gpu-check`` without a GPU: with a fake one, and with made-up results."""

@@ -1,0 +1,1 @@
+"""Stand-ins for CUDA and TensorRT where neither is."""
