@@ -46,8 +46,10 @@ struct Port {
 
 // What a decoder's steps are like.
 struct StepTraits {
-  bool holds_scores = false;     // attention holds all of a step's scores, [rows, heads, tokens, columns]
-  bool reserves_caches = false;  // a step costs the same however large caches are: all is reserved
+  // Attention holds all of a step's scores, [rows, heads, tokens, columns].
+  bool holds_scores = false;
+  // A step costs the same however large caches are, and all there will be is reserved.
+  bool reserves_caches = false;
   // Sizes that something was compiled for.
   std::optional<int64_t> capacity;  // columns of caches, no fewer and no more
   int64_t most_rows = std::numeric_limits<int64_t>::max();    // of a step

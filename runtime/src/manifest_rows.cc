@@ -108,9 +108,10 @@ std::optional<PlanFacts> read_plan(const Json& value, const std::string& source)
     throw EngineError(where + "." + field.name + " is " + quote(found, 40) + ", expected " +
                       (text ? "text" : "a positive integer"));
   }
-  return PlanFacts{get(plan, "file").as<std::string>(), get(plan, "builder").as<std::string>(),
-                   get(plan, "gpu").as<std::string>(), get(plan, "slots").as<int64_t>(), get(plan, "prefill_tokens").as<int64_t>(),
-                   get(plan, "capacity").as<int64_t>()};
+  const auto text = [&](const char* name) { return get(plan, name).as<std::string>(); };
+  const auto number = [&](const char* name) { return get(plan, name).as<int64_t>(); };
+  return PlanFacts{text("file"),    text("builder"),          text("gpu"),
+                   number("slots"), number("prefill_tokens"), number("capacity")};
 }
 
 }  // namespace deltaport

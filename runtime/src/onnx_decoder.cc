@@ -83,8 +83,8 @@ bool use_cuda(const std::string& target, std::optional<Device> device,
   return there;
 }
 
-OnnxDecoder::OnnxDecoder(const OnnxRuntime& ort, const DecoderSource& source, const Manifest& manifest,
-                 const DecoderOptions& options)
+OnnxDecoder::OnnxDecoder(const OnnxRuntime& ort, const DecoderSource& source,
+                         const Manifest& manifest, const DecoderOptions& options)
     : ort_(ort),
       file_(source.path.string()),
       runs_our_kernels_(runs_our_kernels(manifest.target)) {
@@ -132,10 +132,11 @@ SessionParts OnnxDecoder::start(const Engine& engine, int64_t slots, int64_t cap
   return {std::move(memory), std::move(run)};
 }
 
-ort::Status* OnnxDecoder::run(const ort::RunOptions* options, std::span<const char* const> input_names,
-                          std::span<const ort::Value* const> inputs,
-                          std::span<const char* const> output_names,
-                          std::span<ort::Value*> outputs) const {
+ort::Status* OnnxDecoder::run(const ort::RunOptions* options,
+                              std::span<const char* const> input_names,
+                              std::span<const ort::Value* const> inputs,
+                              std::span<const char* const> output_names,
+                              std::span<ort::Value*> outputs) const {
   return ort_.api().run(session_, options, input_names.data(), inputs.data(), inputs.size(),
                         output_names.data(), outputs.size(), outputs.data());
 }

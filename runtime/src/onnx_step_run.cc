@@ -35,7 +35,8 @@ struct OnnxStepRun::Cancellation {
   bool requested = false;
 };
 
-OnnxStepRun::OnnxStepRun(const Engine& engine, const OnnxDecoder& decoder, const StateMemory& memory)
+OnnxStepRun::OnnxStepRun(const Engine& engine, const OnnxDecoder& decoder,
+                         const StateMemory& memory)
     : engine_(engine),
       decoder_(decoder),
       memory_(memory),
@@ -111,7 +112,8 @@ void OnnxStepRun::run(StepPlan& plan, float* logits, StepObserver* observer) {
                                          {R, engine_.manifest().vocab_size});
   const auto start = std::chrono::steady_clock::now();
   ort::Status* const status =
-      decoder_.run(cancellation_->options, input_names_, window.inputs, output_names_, window.outputs);
+      decoder_.run(cancellation_->options, input_names_, window.inputs, output_names_,
+                   window.outputs);
   nanoseconds_ += (std::chrono::steady_clock::now() - start).count();
   const std::string problem = ort.message(status);
   if (take_cancel()) {

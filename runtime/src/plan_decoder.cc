@@ -94,7 +94,8 @@ void PlanDecoder::check_profiles() const {
 
 void PlanDecoder::check_state(const Manifest& manifest) const {
   if (manifest.ragged) {
-    throw EngineError(file_ + ": ragged by the manifest, which no plan is; export the engine again");
+    throw EngineError(file_ + ": ragged by the manifest, which no plan is; export the engine "
+                      "again");
   }
   for (const StateTensor& tensor : manifest.state) {
     if (tensor.kind == StateKind::kv && !tensor.in_place) {

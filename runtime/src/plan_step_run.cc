@@ -120,8 +120,9 @@ void PlanStepRun::bind(device::Context* context, const Key& key) {
           size == kSlots ? key.rows : size == kCapacity ? memory_.capacity() : size;
     }
     void *const past = memory_.past(t, key.first), *const present = memory_.present(t, key.first);
-    queue_->check(api_.set_input(context, layout[t].input.c_str(), &shape, past, &problem), problem);
-    queue_->check(api_.set_output(context, layout[t].output.c_str(), present, &problem), problem);
+    const StateTensor& tensor = layout[t];
+    queue_->check(api_.set_input(context, tensor.input.c_str(), &shape, past, &problem), problem);
+    queue_->check(api_.set_output(context, tensor.output.c_str(), present, &problem), problem);
   }
 }
 

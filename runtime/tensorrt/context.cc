@@ -33,6 +33,8 @@ Context* open_context(Queue* queue, int32_t profile, Problem* problem) {
     refused("TensorRT cannot run the plan", problem);
     return nullptr;
   }
+  // Plans that tell their layers would tell them every step, too, to a profiler that is not there.
+  context->made->setNvtxVerbosity(nvinfer1::ProfilingVerbosity::kNONE);
   context->made->setDeviceMemoryV2(queue->scratch, queue->scratch_bytes);
   if (!context->made->setOptimizationProfileAsync(profile, queue->stream)) {
     refused("the plan's profile cannot be chosen", problem);

@@ -76,6 +76,7 @@ struct ContextImpl : ContextStub, Counted {
   // Of a context that was recorded nothing may change: its graph would be wrong.
   bool recorded = false, ran = false;
 
+  bool setNvtxVerbosity(ProfilingVerbosity) noexcept override { return true; }
   void setDeviceMemoryV2(void* memory, int64_t size) noexcept override {
     need(is_of_the_gpu(memory, static_cast<size_t>(size)) && size >= kScratch, "scratch is too small");
     scratch = memory;
