@@ -1,7 +1,7 @@
 """``Linear`` as the product of activations with the weight in their dtype.
 
 A weight that was dequantized is not transposed by a node, but by the product: behind a
-``Transpose`` TensorRT-RTX 1.7 keeps int8 codes once for every profile of a plan, so twice.
+``Transpose`` TensorRT-RTX 1.7 keeps codes of 8 bits once for every profile of a plan, so twice.
 """
 
 from __future__ import annotations
