@@ -11,7 +11,6 @@ __all__ = [
     "TargetCapabilities",
     "quantized_lowering",
     "reads_as_stored",
-    "runs_kernels",
     "target_named",
 ]
 
@@ -122,8 +121,3 @@ def quantized_lowering(target: TargetCapabilities) -> str:
 def reads_as_stored(target: str) -> bool:
     """Whether engines of this target, which a newer deltaport may have made, widen no weights."""
     return target in TARGETS and not TARGETS[target].widens
-
-
-def runs_kernels(target: str) -> bool:
-    """Whether our kernels run engines of this target, which a newer deltaport may have made."""
-    return target in TARGETS and TARGETS[target].kernels

@@ -73,8 +73,6 @@ def build_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{decoder.name}: {tensorrt.flavour} does not build it: {logger.last}")
-    if made.times is not None:
-        made.times.write()
     return memoryview(plan)
 
 

@@ -128,6 +128,11 @@ def _answer(request: dict[str, Any], tell: Callable[..., None]) -> None:
         )
         Path(request["plan"]).write_bytes(plan)
         tell(built=name)
+        if made.times is not None:
+            try:
+                made.times.write()
+            except errors.OutputError as error:  # what was measured is lost, the plan is not
+                tell(stage=f"going on without it: {error}")
         if options.gpu is None:
             tell(stage="reading the plan's layers")
             text = layers_text(made, plan, layout, capacity=capacity, options=options)

@@ -55,6 +55,18 @@ def test_a_build_that_fails_changes_nothing(stand_in: Path) -> None:
     assert [path.name for path in stand_in.iterdir() if "partial" in path.name] == []
 
 
+def test_a_plan_is_kept_whose_times_cannot_be(stand_in: Path) -> None:
+    folder = stand_in / "kept"
+    folder.mkdir()
+    goes = f"os.rmdir({str(folder)!r}), b'a plan'"  # while TensorRT builds
+    install_tensorrt(stand_in, f"Builder.build_serialized_network = lambda *_: ({goes})[1]")
+    stages: list[str] = []
+    cache = folder / "times"
+    assert build(stand_in, stages, gpu=None, timing_cache=str(cache)) == "TensorRT 11.4.0"
+    assert (stand_in / "decoder.plan").read_bytes() == b"a plan"
+    assert f"going on without it: --timing-cache {cache}: cannot be written: " in "\n".join(stages)
+
+
 @pytest.mark.parametrize(
     ("held", "why"),
     [

@@ -14,7 +14,7 @@ from deltaport.bench.process_memory import ProcessMemory
 from deltaport.bench.rounds import Load, Round, check_fits, run_round
 from deltaport.bench.spread import Spread
 from deltaport.exporter.model_spec import ModelSpec
-from deltaport.graph_passes.target_capabilities import runs_kernels
+from deltaport.graph_passes.target_capabilities import reads_as_stored
 from deltaport.package import MANIFEST_NAME
 from deltaport.runtime import Engine
 from deltaport.threads import available_threads
@@ -184,7 +184,7 @@ def measure(
             dtypes,
             sequences=load.sequences,
             length=load.length(),
-            as_stored=runs_kernels(engine.manifest.target),
+            as_stored=reads_as_stored(engine.manifest.target),
         ),
         bandwidth=_larger(before, after),
         on_gpu=on_gpu,

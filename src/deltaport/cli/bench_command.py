@@ -93,8 +93,8 @@ def bench(
     those of a decode step are over all steps, and leave out the few that something else delays.
 
     Decoding is limited by how fast memory is read. The bytes read per token are computed: active
-    weights as the engine reads them (projections in float32, experts as stored; a step reads them
-    once for all its sequences), the state of the linear layers, keys and values of all tokens
+    weights as the engine reads them (as stored, but for projections that are widened; a step reads
+    them once for all its sequences), the state of the linear layers, keys and values of all tokens
     before. Their share is that of the bandwidth this machine was measured to have; that of a GPU
     is not measured.
     """
