@@ -109,6 +109,8 @@ def export_checkpoint(
             made = planned(
                 source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps
             )
+            if plan is not None:
+                plan.check_state(made.layout, source.spec.max_positions)
             from deltaport.exporter.write_package import write_package
             from deltaport.exporter.write_weights import weight_bytes
 
@@ -164,7 +166,10 @@ def plan_export(
             real = Path(os.path.realpath(output))
             there = next(path for path in (real, *real.parents) if os.path.lexists(path))
             _check_space(there, os.fspath(output), _bytes_to_write(source, plan), place.path)
-        return planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
+        made = planned(source, capabilities, events, quantize=quantize, passes=passes, dumps=dumps)
+        if plan is not None:
+            plan.check_state(made.layout, source.spec.max_positions)
+        return made
 
 
 @contextmanager

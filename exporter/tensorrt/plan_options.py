@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from deltaport.errors import InputError
+from deltaport.state_layout import StateLayout
 
 __all__ = ["DEFAULT_CONTEXT", "PlanOptions"]
 
 _FIRST_OF_PLUGINS = 80
 """The compute capability that our kernels begin with: older tensor cores know no TF32."""
+
+_ALIGNMENT = 256
+"""Bytes, of every address that TensorRT is given."""
 
 DEFAULT_CONTEXT = 8192
 """Tokens a sequence may have, where nobody says and the model was trained for as many."""
@@ -66,6 +71,21 @@ class PlanOptions:
                 "tokens a sequence has room for; see --context"
             )
         return capacity
+
+    def check_state(self, layout: StateLayout, max_positions: int) -> None:
+        """Refuse states that TensorRT finds no address for.
+
+        Sequences that decode together lie one behind the other, and any of them may be the first.
+        Raises ``InputError`` where a state of one is no multiple of :data:`_ALIGNMENT`.
+        """
+        for tensor in layout if self.slots > 1 else ():
+            elements = math.prod(tensor.concrete_shape(1, self.capacity(max_positions)))
+            if elements * tensor.itemsize % _ALIGNMENT:
+                raise InputError(
+                    f"--slots is {self.slots}, but {tensor.input} takes "
+                    f"{elements * tensor.itemsize} bytes a sequence, expected a multiple of "
+                    f"{_ALIGNMENT} where several decode together; choose --slots 1"
+                )
 
     def _capacity(self, max_positions: int) -> int:
         if self.context is None:

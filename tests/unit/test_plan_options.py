@@ -51,6 +51,20 @@ def test_gpus_older_than_our_plugins_are_for_plans_without() -> None:
         assert PlanOptions(gpu=gpu, plugins="a.so").gpu == gpu
 
 
+def test_sequences_lie_where_tensorrt_takes_them() -> None:
+    def layout(channels: int) -> StateLayout:
+        shape = ("slots", 3, channels)
+        names = ("past.0.conv", "present.0.conv", shape, "bfloat16", "in_place", False)
+        return StateLayout((StateTensor(0, "conv", *names),))
+
+    PlanOptions(slots=8).check_state(layout(128), 4096)
+    PlanOptions(slots=1).check_state(layout(100), 4096)
+    with pytest.raises(
+        InputError, match=r"--slots is 8, but past.0.conv takes 600 bytes .*slots 1"
+    ):
+        PlanOptions(slots=8).check_state(layout(100), 4096)
+
+
 def test_the_capacity_is_what_the_model_knows_at_most() -> None:
     assert PlanOptions().capacity(4096) == 4096
     assert PlanOptions().capacity(262144) == DEFAULT_CONTEXT
