@@ -103,7 +103,7 @@ trt-check: $(READY) cuda-compile ## test all of TensorRT that needs no GPU
 trt-check-quick: ## the same for one GPU and a small mixture, without what takes long to build
 	$(MAKE) trt-check CUDA_ARCHITECTURES=89 PLAN_GPUS=sm89 PLAN_CHECKPOINTS=mixture PYTEST_ARGS='-m "not slow"'
 
-gpu-check: $(READY) ## run all that wants a GPU, and write docs/gpu-results.md; 2 without one
+gpu-check: $(READY) ## run all that wants a GPU, and write docs/gpu-results.md; fails without one
 	@$(BIN)/python -m tools.gpu_check
 
 lint: $(READY) ## check style

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,16 @@ def process_of(nodeid: str) -> str:
     places = [f"{before}{{}}{after}" for before in "[-" for after in "-]"]
     names = [case.name for case in CASES if any(p.format(case.name) in nodeid for p in places)]
     return f"parity {max(names, key=len)}" if names else file
+
+
+@pytest.fixture(scope="session")
+def compiled(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for what ``made_once`` makes: one for all processes that run these tests."""
+    base = tmp_path_factory.getbasetemp()
+    is_one_of_several = hasattr(pytestconfig, "workerinput")
+    folder = (base.parent if is_one_of_several else base) / "compiled"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.hookimpl(optionalhook=True)

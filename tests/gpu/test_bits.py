@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import pytest
 
-from tests.gpu import require_gpu
+from tests.gpu.kernels import gpu_kernels
 from tests.kernels import delta_rule_cases, moe_cases, test_causal_conv1d, test_quantized_moe
 from tests.kernels.op_runner import assert_same_bits
 from tests.kernels.test_shared_expert_moe import ROUTED, store
@@ -15,18 +16,15 @@ from tests.simt import delta_rule_runner
 from tests.simt.fake_gpu import fake_kernels
 from tests.simt.mixture import run_mixture
 from tests.simt.test_causal_conv1d import run as convolve
-from tools.gpu_kernels.driver import Device, Driver
-from tools.gpu_kernels.kernel_library import KernelLibrary, build_for_gpu
+from tools.gpu_kernels.kernel_library import KernelLibrary
 
 Both = tuple[KernelLibrary, KernelLibrary]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+def both(compiled: Path) -> Both:
     """The kernels on the GPU, and on the host."""
-    folder = tmp_path_factory.mktemp("bits")
-    library = build_for_gpu(folder / "gpu.so", require_gpu().capability)
-    return KernelLibrary(library, Device(Driver())), fake_kernels(folder)
+    return gpu_kernels(compiled), fake_kernels(compiled)
 
 
 @pytest.mark.parametrize("T", [1, 7, 130])

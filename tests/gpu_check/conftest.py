@@ -10,5 +10,5 @@ from tests.simt.fake_gpu import fake_driver
 
 
 @pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fake_driver(tmp_path_factory.mktemp("driver"))
+def driver(compiled: Path) -> Path:
+    return fake_driver(compiled)

@@ -36,8 +36,8 @@ MEASURED = (
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> FakeKernels:
-    return fake_kernels(tmp_path_factory.mktemp("benchmarks"))
+def kernels(compiled: Path) -> FakeKernels:
+    return fake_kernels(compiled)
 
 
 def case_of(name: str, shape: LayerShape) -> GpuCase:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from benchmarks.report import Row
 
-from tools.gpu_check.results import Check, Figures, Results, read_results, write_results
+from tools.gpu_check.results import (
+    LEFT_OUT,
+    STOPPED,
+    Check,
+    Figures,
+    Results,
+    merge,
+    read_results,
+    write_results,
+)
 from tools.gpu_check.results_page import NOT_YET, page_with, sections_of
 
 RESULTS = Results(
@@ -69,6 +79,41 @@ def test_a_card_has_the_newest_results_and_others_stay() -> None:
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_results(RESULTS, tmp_path / "results.json")
     assert read_results(tmp_path / "results.json") == RESULTS
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    for text in (
+        "{}",
+        "[]",
+        "x",
+        '{"card": 1, "machine": {}, "checks": [{"a": 1}], "figures": []}',
+    ):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ValueError, match=r"x\.json: not the results of 'make gpu-check' \("):
+            read_results(tmp_path / "x.json")
+
+
+def test_parts_of_a_run_are_one() -> None:
+    measured = Check("benchmark: kernels", "passed", "2 figures")
+    first = replace(RESULTS, checks=(*RESULTS.checks, measured))
+    left_out = (
+        Check("kernels", "not run", LEFT_OUT),
+        Check("benchmark: kernels", "not run", STOPPED),
+    )
+    second = replace(first, checks=(left_out[0], Check("plans", "passed", "9 tests"), left_out[1]))
+    second = replace(second, figures=())
+    expected = replace(first, checks=(first.checks[0], second.checks[1], measured))
+    assert merge([first, second]) == merge([second, first, second]) == expected
+    assert merge([first]) == first
+    failed = replace(second, checks=(Check("benchmark: kernels", "failed", "ended with 1"),))
+    assert merge([first, failed]).figures == (), "they are of the run before"
+
+
+def test_parts_of_two_runs_are_not_one() -> None:
+    other = replace(RESULTS, machine={**RESULTS.machine, "commit": "def5678"})
+    for two in (other, replace(RESULTS, card="Another card")):
+        with pytest.raises(ValueError, match="they are two runs"):
+            merge([RESULTS, two])
 
 
 def test_what_is_not_run_does_not_fail() -> None:

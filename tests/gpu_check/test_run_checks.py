@@ -15,7 +15,7 @@ from benchmarks.report import Row
 
 from tests.end_to_end.cpp_programs import ROOT
 from tests.gpu import REQUIRED
-from tests.tensorrt.headers import header_version
+from tests.tensorrt.headers import HEADER, header_version, tensorrt_root
 from tools.gpu_check import machine, needs, run_checks
 from tools.gpu_check.measure import BENCHMARKS, Benchmark, measure
 from tools.gpu_check.results import Check, Figures, State
@@ -29,7 +29,7 @@ def run(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> Check:
     (tmp_path / "test_made_up.py").write_text(source)
     monkeypatch.setattr(run_checks, "ROOT", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = emulation\n")
-    return run_checks.run(Suite("made up", ("test_made_up.py",), ()), tmp_path)
+    return run_checks.run(Suite("made-up", "made up", ("test_made_up.py",), ()), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,26 @@ def test_many_failures_are_counted() -> None:
 
 
 def test_what_is_lacking_is_told(tmp_path: Path) -> None:
-    suite = Suite("x", ("no_such_file.py",), (lambda: None, lambda: "no TensorRT", lambda: "no"))
+    wanted = (lambda: None, lambda: "no TensorRT", lambda: "no")
+    suite = Suite("x", "x", ("no_such_file.py",), wanted)
     assert run_checks.run(suite, tmp_path) == Check("x", "not run", "no TensorRT")
     benchmark = Benchmark("X", "µs", "no.such.module", (lambda: "no nvcc",))
     assert measure(benchmark, tmp_path) == (Check("benchmark: x", "not run", "no nvcc"), None)
+
+
+def test_a_need_that_cannot_look_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORRT_ROOT", str(tmp_path))
+    said = f"TENSORRT_ROOT is {tmp_path}, where there is no {HEADER}"
+    suite = Suite("x", "x", ("no_such_file.py",), (needs.tensorrt_headers,))
+    assert run_checks.run(suite, tmp_path) == Check("x", "not run", said)
+    assert needs.first_missing((lambda: str(tensorrt_root()),)) == said
+    monkeypatch.delenv("TENSORRT_ROOT")
+    monkeypatch.setattr("tests.tensorrt.headers._kernel_lens", lambda: None)
+    assert str(needs.first_missing((lambda: str(tensorrt_root()),))).startswith(
+        f"there is no {HEADER}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +102,7 @@ def collected() -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
-@pytest.mark.parametrize("suite", CHECKS, ids=lambda suite: suite.name)
+@pytest.mark.parametrize("suite", CHECKS, ids=lambda suite: suite.key)
 def test_every_check_selects_tests(suite: Suite, collected: list[str]) -> None:
     path, *chosen = suite.arguments
     assert chosen[:-1] in ([], ["-k"])

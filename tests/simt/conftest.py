@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ml_dtypes  # noqa: F401 NumPy knows bfloat16 by it
 import pytest
 
-from tests.gpu import PLACES, Place, require_gpu
+from tests.gpu import PLACES, Place
+from tests.gpu.kernels import gpu_kernels
 from tests.simt.fake_gpu import fake_kernels
-from tools.gpu_kernels.driver import Device, Driver
-from tools.gpu_kernels.kernel_library import KernelLibrary, build_for_gpu
+from tools.gpu_kernels.kernel_library import KernelLibrary
 
 
 @pytest.fixture(scope="session", params=PLACES)
-def kernels(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> KernelLibrary:
-    folder, place = tmp_path_factory.mktemp("simt"), Place(request.param)
-    if place is Place.HOST:
-        return fake_kernels(folder)
-    capability = require_gpu().capability
-    return KernelLibrary(build_for_gpu(folder / "kernels.so", capability), Device(Driver()))
+def kernels(request: pytest.FixtureRequest, compiled: Path) -> KernelLibrary:
+    if Place(request.param) is Place.HOST:
+        return fake_kernels(compiled)
+    return gpu_kernels(compiled)

@@ -9,10 +9,17 @@ from enum import IntEnum
 from pathlib import Path
 
 from tests.end_to_end.cpp_programs import succeed
+from tests.made_once import made_once
 from tools.gpu_kernels.driver import Device, Driver
 from tools.gpu_kernels.kernel_library import INCLUDES, SOURCES, KernelLibrary
 
-__all__ = ["FakeKernels", "compile_for_host", "fake_driver", "fake_kernels"]
+__all__ = [
+    "FakeKernels",
+    "compile_for_host",
+    "compile_kernels",
+    "fake_driver",
+    "fake_kernels",
+]
 
 _FAKES = Path(__file__).with_name("fake_cuda")
 
@@ -27,8 +34,11 @@ def compile_for_host(to: Path, *sources: Path, options: tuple[str, ...] = ()) ->
 
 
 def fake_driver(folder: Path) -> Path:
-    """CUDA's driver library, of a GPU with memory and nothing to compute."""
-    return compile_for_host(folder / "fake_gpu.so", _FAKES / "fake_gpu.cc", options=("-O1",))
+    """CUDA's driver library, of a GPU with memory and nothing to compute, made once in a folder."""
+    return made_once(
+        folder / "fake_gpu.so",
+        lambda to: compile_for_host(to, _FAKES / "fake_gpu.cc", options=("-O1",)),
+    )
 
 
 class Turns(IntEnum):
@@ -46,7 +56,7 @@ class FakeKernels(KernelLibrary):
     def apart(self) -> AbstractContextManager[None]:
         """Within, threads do not see what others write to shared memory in the same phase.
 
-        Two that write the same place are a ``CudaError``.
+        Two that change the same byte are a ``CudaError``; writing what was there changes nothing.
         """
         return self._taking(Turns.APART)
 
@@ -62,8 +72,14 @@ class FakeKernels(KernelLibrary):
 
 
 def fake_kernels(folder: Path) -> FakeKernels:
-    driver = fake_driver(folder)
+    """All of our kernels, made once in a folder."""
+    return compile_kernels(folder / "kernels.so", *SOURCES)
+
+
+def compile_kernels(to: Path, *sources: Path) -> FakeKernels:
+    """Kernels, and the functions that launch them, for the fake driver in the same folder."""
+    driver = fake_driver(to.parent)
     isa = ("-DDELTAPORT_ISA=cuda", "-DDELTAPORT_SIMT=")
     options = ("-O2", *isa, str(driver))
-    library = compile_for_host(folder / "kernels.so", *SOURCES, options=options)
-    return FakeKernels(library, Device(Driver(str(driver))))
+    made_once(to, lambda new: compile_for_host(new, *sources, options=options))
+    return FakeKernels(to, Device(Driver(str(driver))))

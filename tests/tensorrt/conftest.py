@@ -8,6 +8,7 @@ import pytest
 
 from tests.end_to_end.cpp_programs import ROOT
 from tests.gpu import PLACES, Place, require_gpu
+from tests.made_once import made_once
 from tests.simt.fake_gpu import compile_for_host, fake_driver
 from tests.tensorrt.cuda_library import build_cuda_library
 from tests.tensorrt.fake_plans import FakeTensorRt
@@ -49,36 +50,44 @@ def fake_tensorrt(tmp_path_factory: pytest.TempPathFactory) -> FakeTensorRt:
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> MockHost:
-    to = tmp_path_factory.mktemp("mock_host") / "mock_host.so"
-    return MockHost(compile_library(to, HERE / "mock_host.cc"))
+def host(compiled: Path) -> MockHost:
+    library = made_once(
+        compiled / "mock_host.so", lambda to: compile_library(to, HERE / "mock_host.cc")
+    )
+    return MockHost(library)
 
 
 @pytest.fixture(scope="session", params=PLACES)
 def adapter(
-    request: pytest.FixtureRequest, host: MockHost, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    host: MockHost,
+    compiled: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Library:
     """The library of our ops, and the memory of where its kernels run."""
-    folder = tmp_path_factory.mktemp("adapter")
     if Place(request.param) is Place.GPU:
         architecture = require_gpu().architecture.removeprefix("sm_")
+        folder = tmp_path_factory.mktemp("adapter")
         return host.load(build_cuda_library(folder, architecture), Device(Driver()))
-    driver = str(fake_driver(folder))
+    driver = str(fake_driver(compiled))
     sources = (*ADAPTER.glob("*.cc"), *ADAPTER.parent.glob("kernels/*/cuda.cu"))
-    library = compile_adapter(folder / "adapter.so", *sources, libraries=(driver,))
+    library = made_once(
+        compiled / "adapter.so", lambda to: compile_adapter(to, *sources, libraries=(driver,))
+    )
     return host.load(library, Device(Driver(driver)))
 
 
 @pytest.fixture(scope="session")
-def example(host: MockHost, tmp_path_factory: pytest.TempPathFactory) -> Library:
+def example(host: MockHost, compiled: Path) -> Library:
     """A library of the op in example_op.cc alone."""
     own = {"ops.cc", "causal_conv1d.cc", "gated_delta_rule.cc"}
     own |= {"mixture.cc", "sparse_moe.cc", "quantized_moe.cc"}
     shared = [source for source in ADAPTER.glob("*.cc") if source.name not in own]
-    folder = tmp_path_factory.mktemp("example")
-    driver = str(fake_driver(folder))
+    driver = str(fake_driver(compiled))
     sources = (*shared, HERE / "example_op.cc")
-    library = compile_adapter(folder / "example.so", *sources, libraries=(driver,))
+    library = made_once(
+        compiled / "example.so", lambda to: compile_adapter(to, *sources, libraries=(driver,))
+    )
     return host.load(library, Device(Driver(driver)))
 
 

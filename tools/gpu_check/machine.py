@@ -60,8 +60,12 @@ def nvcc_version(say: Say = said) -> str | None:
 
 
 def commit(say: Say = said) -> str:
-    """The commit that was tried, and whether files were other than in it."""
+    """The commit that was tried, and whether files were other than in it.
+
+    But for the page, which a run before this one may have written.
+    """
     name = say(("git", "describe", "--always", "--tags"))
     if name is None:
         return "unknown"
-    return f"{name}, with uncommitted changes" if say(("git", "status", "--porcelain")) else name
+    changed = say(("git", "status", "--porcelain", "--", ".", ":!docs/gpu-results.md"))
+    return f"{name}, with uncommitted changes" if changed else name

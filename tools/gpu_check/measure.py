@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Row
 
 from tools.gpu_check import needs
-from tools.gpu_check.results import Check, Figures
+from tools.gpu_check.limited import run_within
+from tools.gpu_check.needs import Need
+from tools.gpu_check.results import Check, Figures, benchmark_title
 
 __all__ = ["BENCHMARKS", "Benchmark", "measure"]
 
@@ -26,7 +26,18 @@ class Benchmark:
     name: str
     unit: str
     module: str
-    needs: tuple[Callable[[], str | None], ...]
+    needs: tuple[Need, ...]
+    minutes: float = 60
+
+    @property
+    def key(self) -> str:
+        """What ``--only`` calls it."""
+        return f"benchmark-{self.name.lower()}"
+
+    @property
+    def title(self) -> str:
+        """What the page calls its check."""
+        return benchmark_title(self.name)
 
 
 BENCHMARKS = (
@@ -39,17 +50,18 @@ BENCHMARKS = (
 
 def measure(benchmark: Benchmark, folder: Path) -> tuple[Check, Figures | None]:
     """Run it, writing to ``folder``; figures only where it ends well."""
-    name = f"benchmark: {benchmark.name.lower()}"
-    missing = [reason for need in benchmark.needs if (reason := need()) is not None]
-    if missing:
-        return Check(name, "not run", missing[0]), None
+    missing = needs.first_missing(benchmark.needs)
+    if missing is not None:
+        return Check(benchmark.title, "not run", missing), None
     found = folder / "figures.json"
     found.unlink(missing_ok=True)
     command = [sys.executable, "-m", benchmark.module, "--json", str(found)]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if done.returncode != 0 or not found.exists():
-        return Check(name, "failed", f"ended with {done.returncode}"), None
+    status = run_within(benchmark.minutes, command, ROOT)
+    if status is None:
+        return Check(benchmark.title, "failed", f"ran past {benchmark.minutes:g} minutes"), None
+    if status != 0 or not found.exists():
+        return Check(benchmark.title, "failed", f"ended with {status}"), None
     rows = tuple(Row(**row) for row in json.loads(found.read_text()))
-    return Check(name, "passed", f"{len(rows)} figures"), Figures(
+    return Check(benchmark.title, "passed", f"{len(rows)} figures"), Figures(
         benchmark.name, benchmark.unit, rows
     )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from importlib import metadata
+
+import pytest
 
 __all__ = [
     "FOR_PLUGINS",
     "TENSORRT",
+    "Need",
+    "first_missing",
     "misfit",
     "nvcc",
     "onnxruntime_cuda",
@@ -18,6 +23,21 @@ __all__ = [
 
 TENSORRT = ("tensorrt_rtx", "tensorrt")
 """Modules of TensorRT, of which deltaport takes the first that is there."""
+
+Need = Callable[[], str | None]
+
+
+def first_missing(needs: Iterable[Need]) -> str | None:
+    """What the first need says that is not there. One that cannot even look is not there."""
+    return next((reason for need in needs if (reason := _missing(need)) is not None), None)
+
+
+def _missing(need: Need) -> str | None:
+    try:
+        return need()
+    except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
+        said = str(error).strip().split("\n", 1)[0]
+        return said or type(error).__name__
 
 
 def nvcc() -> str | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +12,8 @@ from xml.etree import ElementTree
 from tests.gpu import REQUIRED
 from tests.tensorrt.headers import REQUIRED as REQUIRED_TENSORRT
 from tools.gpu_check import needs
+from tools.gpu_check.limited import run_within
+from tools.gpu_check.needs import Need
 from tools.gpu_check.results import Check
 
 __all__ = ["CHECKS", "Suite", "judge", "run"]
@@ -21,35 +22,46 @@ ROOT = Path(__file__).resolve().parents[2]
 _NAMED = 3
 """Failed tests whose names are told."""
 
-Need = Callable[[], str | None]
-
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests that are one check: arguments of pytest, and what they cannot run without."""
+    """Tests that are one check: arguments of pytest, and what they cannot run without.
 
-    name: str
+    ``key`` is what ``--only`` calls it, ``title`` what the page does.
+    """
+
+    key: str
+    title: str
     arguments: tuple[str, ...]
     needs: tuple[Need, ...]
+    minutes: float = 30
 
 
 CHECKS = (
-    Suite("kernels, against float64", ("tests/simt",), (needs.nvcc,)),
-    Suite("kernels, bit by bit as on the host", ("tests/gpu/test_bits.py",), (needs.nvcc,)),
+    Suite("kernels", "kernels, against float64", ("tests/simt",), (needs.nvcc,)),
+    Suite("bits", "kernels, bit by bit as on the host", ("tests/gpu/test_bits.py",), (needs.nvcc,)),
     Suite(
-        "calls of plugins, against float64", ("tests/tensorrt/test_enqueue.py",), needs.FOR_PLUGINS
+        "plugins",
+        "calls of plugins, against float64",
+        ("tests/tensorrt/test_enqueue.py",),
+        needs.FOR_PLUGINS,
     ),
     Suite(
+        "plain-plans",
         "plans of TensorRT's own layers, against transformers",
         ("tests/gpu/test_plans.py", "-k", "plain"),
         (needs.tensorrt, needs.plan_library),
+        minutes=60,
     ),
     Suite(
+        "plans",
         "plans with plugins, against transformers",
         ("tests/gpu/test_plans.py", "-k", "not plain"),
         (needs.tensorrt, needs.plan_library),
+        minutes=60,
     ),
     Suite(
+        "ort-cuda",
         "`ort-cuda` engines, against transformers",
         ("tests/gpu/test_ort_cuda.py",),
         (needs.onnxruntime_cuda,),
@@ -59,21 +71,20 @@ CHECKS = (
 
 def run(suite: Suite, folder: Path) -> Check:
     """Run the tests, whose output goes where ours does, and report in ``folder``."""
-    missing = [reason for need in suite.needs if (reason := need()) is not None]
-    if missing:
-        return Check(suite.name, "not run", missing[0])
+    missing = needs.first_missing(suite.needs)
+    if missing is not None:
+        return Check(suite.title, "not run", missing)
     report = folder / "report.xml"
     report.unlink(missing_ok=True)
     options = ("-q", "-m", "not emulation", "--junitxml", str(report))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *suite.arguments, *options],
-        cwd=ROOT,
-        env=os.environ | {REQUIRED: "1", REQUIRED_TENSORRT: "1"},
-        check=False,
-    )
+    command = [sys.executable, "-m", "pytest", *suite.arguments, *options]
+    env = os.environ | {REQUIRED: "1", REQUIRED_TENSORRT: "1"}
+    status = run_within(suite.minutes, command, ROOT, env)
+    if status is None:
+        return Check(suite.title, "failed", f"ran past {suite.minutes:g} minutes")
     if not report.exists():
-        return Check(suite.name, "failed", f"pytest ended with {done.returncode} and no report")
-    return judge(suite.name, ElementTree.parse(report).getroot(), done.returncode)
+        return Check(suite.title, "failed", f"pytest ended with {status} and no report")
+    return judge(suite.title, ElementTree.parse(report).getroot(), status)
 
 
 def judge(name: str, report: ElementTree.Element, status: int) -> Check:

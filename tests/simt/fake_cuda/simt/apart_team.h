@@ -1,6 +1,7 @@
-// Threads that all have the first turn of a phase: none sees what another one writes to shared memory
-// before the phase is over, as it may be on a GPU. So it is with the lanes of a warp in a phase of
-// warps, too, though they share registers.
+// Threads that all have the first turn of a phase: none sees what another one writes to shared
+// memory before the phase is over, as it may be on a GPU. So it is with the lanes of a warp in a
+// phase of warps, too, though they share registers. What was written is told from what was there
+// before: who writes the same byte again is not seen, nor is what happens in global memory.
 #pragma once
 
 #include <cstring>
@@ -84,7 +85,7 @@ class ApartTeam : public HostTeam<count> {
     }
   }
 
-  // Whether two threads, warps or lanes wrote the same byte in one phase.
+  // Whether two threads, warps or lanes changed the same byte in one phase.
   bool has_collided() const { return has_collided_; }
 
  private:

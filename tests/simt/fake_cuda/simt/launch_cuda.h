@@ -33,7 +33,7 @@ void run_in_turn(const Args& args, const Blocks& blocks) {
   });
 }
 
-// Whether no two threads of a block wrote the same place in one phase.
+// Whether no two threads of a block changed the same place in one phase.
 template <class Kernel, class Args>
 bool run_apart(const Args& args, const Blocks& blocks) {
   bool has_collided = false;
