@@ -8,7 +8,6 @@ from deltaport.graph_passes.lower.expand.expansion import Expansion
 __all__ = ["expansion"]
 
 TEXT = """
-    {turn}
     wide = Cast<to = {dtype}>(weight_turned)
     y = MatMul(x, wide)
 """
@@ -16,5 +15,4 @@ TEXT = """
 
 def expansion(call: Call) -> Expansion:
     """Where ``lower-precision`` comes after, it takes the cast to float32 away again."""
-    turn, values = call.turned("weight")
-    return Expansion(TEXT.format(dtype=call.dtype("x").value, turn=turn), values)
+    return Expansion(TEXT.format(dtype=call.dtype("x").value), call.turned("weight"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
-from deltaport.graph_passes.lower.expand.shared_expert import with_shared_expert
+from deltaport.graph_passes.lower.expand.shared_expert import shared_expert
 
 __all__ = ["expansion", "expansion_with_shared_expert"]
 
@@ -82,29 +82,29 @@ ROUTED = """
             many_weighted = Mul(many_out, many_w)
             combined_many = ReduceSum<keepdims = 0>(many_weighted, axis_0)
         }}>
-    combined_narrow = Cast<to = {dtype}>(combined)
+    routed = Cast<to = {dtype}>(combined)
+"""
+END = """
     x_shape = Shape(x)
-    {y} = Reshape(combined_narrow, x_shape)
+    y = Reshape({y}, x_shape)
 """
 
 
 def expansion(call: Call) -> Expansion:
     """``SparseMoE``."""
-    return _routed(call, "y")
+    return Expansion(_routed(call) + END.format(y="routed"))
 
 
 def expansion_with_shared_expert(call: Call) -> Expansion:
     """``SharedExpertMoE``."""
-    return with_shared_expert(call, _routed(call, "routed"), call.dtype("x"))
+    shared = shared_expert(x="tokens", routed="routed", y="both", dtype=call.dtype("x"))
+    return Expansion(_routed(call) + shared + END.format(y="both"))
 
 
-def _routed(call: Call, y: str) -> Expansion:
-    return Expansion(
-        ROUTED.format(
-            experts=call.size("router_logits", 2),
-            hidden=call.size("x", 2),
-            top_k=call.number("top_k"),
-            dtype=call.dtype("x").value,
-            y=y,
-        )
+def _routed(call: Call) -> str:
+    return ROUTED.format(
+        experts=call.size("router_logits", 2),
+        hidden=call.size("x", 2),
+        top_k=call.number("top_k"),
+        dtype=call.dtype("x").value,
     )
