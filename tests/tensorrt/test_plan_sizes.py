@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deltaport.exporter.tensorrt.own_library import link_library
 from deltaport.graph_passes.clean.eliminate_dead_code import EliminateDeadCode
 from deltaport.graph_passes.decoder_layout import set_layout
 from deltaport.graph_passes.lower.lower_precision import LowerPrecision
@@ -29,7 +28,6 @@ from tests.tensorrt.rtx import plan_gpus, require_rtx
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 PROGRAM = Path(__file__).with_name("plan_size.py")
-SIZES = (1024, 3072)
 
 PRODUCT = """g (bfloat16[B,T,512] stored, bfloat16[{size},512] w)
     => (float[B,T,{half}] first, float[B,T,{half}] second)
@@ -39,6 +37,21 @@ PRODUCT = """g (bfloat16[B,T,512] stored, bfloat16[{size},512] w)
     first, second = Split<axis = -1, num_outputs = 2>(y)
 }}"""
 """What is split behind it decides how TensorRT-RTX keeps the weight."""
+MIXTURE = """g (bfloat16[B,T,256] stored, bfloat16[B,T,{experts}] router,
+    bfloat16[{experts},256,256] gate_up, bfloat16[{experts},256,128] down, bfloat16[1,256] gate,
+    bfloat16[{both},256] shared_gate_up, bfloat16[256,{inner}] shared_down, int64[B] lengths)
+    => (float[B,T,256] y) <float[B,T,256] x, float[B,T,{experts}] logits> {{
+    x = Cast<to = 1>(stored)
+    logits = Cast<to = 1>(router)
+    y = ai.deltaport.SharedExpertMoE<top_k = 2>(x, logits, gate_up, down, gate, shared_gate_up,
+        shared_down, lengths)
+}}"""
+GRAPHS = {
+    "product": [PRODUCT.format(size=size, half=size // 2) for size in (1024, 3072)],
+    "experts": [MIXTURE.format(experts=experts, inner=64, both=128) for experts in (16, 48)],
+    "shared expert": [MIXTURE.format(experts=4, inner=size, both=2 * size) for size in (512, 2048)],
+}
+"""Each with less weight, and with more."""
 
 
 def lowered(text: str, format_: WeightFormat | None) -> ir.Model:
@@ -70,25 +83,22 @@ def sizes(model: ir.Model, file: Path, gpu: str) -> tuple[int, int]:
     proto = evaluated(model, arrays)
     del proto.functions[:]
     file.write_bytes(proto.SerializeToString())
-    environment = link_library(file.parent)
-    done = run(Path(sys.executable), PROGRAM, file, gpu, environment=environment)
+    done = run(Path(sys.executable), PROGRAM, file, gpu)
     assert done.returncode == 0, done.stderr[-3000:]
     return sum(len(each.raw_data) for each in proto.graph.initializer), int(done.stdout)
 
 
 @pytest.mark.parametrize("format_", [None, WeightFormat(8)], ids=["bfloat16", "int8"])
-@pytest.mark.parametrize("text", [PRODUCT], ids=["product"])
+@pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("gpu", plan_gpus())
 def test_weights_are_in_a_plan_once(
-    text: str, format_: WeightFormat | None, gpu: str, tmp_path: Path
+    graph: str, format_: WeightFormat | None, gpu: str, tmp_path: Path
 ) -> None:
     """What a plan has besides does not grow with them."""
     require_rtx()
-    found = []
-    for size in SIZES:
-        folder = tmp_path / str(size)
-        folder.mkdir()
-        model = lowered(text.format(size=size, half=size // 2), format_)
-        found.append(sizes(model, folder / "model.onnx", gpu))
+    found = [
+        sizes(lowered(text, format_), tmp_path / f"{i}.onnx", gpu)
+        for i, text in enumerate(GRAPHS[graph])
+    ]
     stored, plan = (after - before for before, after in zip(*found, strict=True))
     assert 0.9 * stored < plan < 1.1 * stored

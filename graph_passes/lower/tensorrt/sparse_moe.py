@@ -8,6 +8,9 @@ for the first way, too: the weights of as many experts as its tokens choose, 50 
 35B-A3B. (Told that rows have one token, TensorRT-RTX 1.7 does not build it.) No padding is known:
 every token selects experts.
 
+Both ways multiply weights with columns, and a ``Gemm`` of the shared expert transposes its own:
+behind a ``Transpose`` TensorRT-RTX 1.7 keeps weights in a plan once for every profile.
+
 A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
 with several of them and attention in bfloat16.
 """
@@ -24,7 +27,6 @@ ROUTED = """
     f_zero = Constant<value_float = 0.0>()
     axis_0 = Constant<value_ints = [0]>()
     axis_1 = Constant<value_ints = [1]>()
-    axis_2 = Constant<value_ints = [2]>()
     axis_last = Constant<value_ints = [-1]>()
     count = Constant<value_ints = [{top_k}]>()
     x_rows = Constant<value_ints = [-1, {hidden}]>()
@@ -66,21 +68,21 @@ ROUTED = """
             p_shape = Shape(p)
             no_weight = Expand(f_zero, p_shape)
             weights = ScatterElements<axis = 1>(no_weight, chosen, w)
-            gate_up_stored = Cast<to = {dtype}>(gate_up)
-            gate_up_turned = Transpose<perm = [0, 2, 1]>(gate_up_stored)
-            many_both = MatMul(tokens, gate_up_turned)
-            many_gate, many_up = Split<axis = 2, num_outputs = 2>(many_both)
+            many_gate_up = Cast<to = {dtype}>(gate_up)
+            columns = Transpose<perm = [1, 0]>(tokens)
+            many_both = MatMul(many_gate_up, columns)
+            many_gate, many_up = Split<axis = 1, num_outputs = 2>(many_both)
             many_sigmoid = Sigmoid(many_gate)
             many_silu = Mul(many_gate, many_sigmoid)
             many_inner = Mul(many_silu, many_up)
-            down_stored = Cast<to = {dtype}>(down)
-            down_turned = Transpose<perm = [0, 2, 1]>(down_stored)
-            many_out_narrow = MatMul(many_inner, down_turned)
+            many_down = Cast<to = {dtype}>(down)
+            many_out_narrow = MatMul(many_down, many_inner)
             many_out = Cast<to = 1>(many_out_narrow)
             by_expert = Transpose<perm = [1, 0]>(weights)
-            many_w = Unsqueeze(by_expert, axis_2)
+            many_w = Unsqueeze(by_expert, axis_1)
             many_weighted = Mul(many_out, many_w)
-            combined_many = ReduceSum<keepdims = 0>(many_weighted, axis_0)
+            combined_columns = ReduceSum<keepdims = 0>(many_weighted, axis_0)
+            combined_many = Transpose<perm = [1, 0]>(combined_columns)
         }}>
     routed = Cast<to = {dtype}>(combined)
 """
