@@ -9,13 +9,16 @@ for the first way, too: the weights of as many experts as its tokens choose, 50 
 every token selects experts.
 
 Both ways multiply weights with columns, and a ``Gemm`` of the shared expert transposes its own:
-behind a ``Transpose`` TensorRT-RTX 1.7 keeps weights in a plan once for every profile.
+behind a ``Transpose`` TensorRT-RTX 1.7 keeps weights in a plan once for every profile. Experts in int4 are, for want of a product that it
+builds.
 
 A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
 with several of them and attention in bfloat16.
 """
 
 from __future__ import annotations
+
+import onnx_ir as ir
 
 from deltaport.graph_passes.lower.expand.call import Call
 from deltaport.graph_passes.lower.expand.expansion import Expansion
@@ -70,13 +73,13 @@ ROUTED = """
             weights = ScatterElements<axis = 1>(no_weight, chosen, w)
             many_gate_up = Cast<to = {dtype}>(gate_up)
             columns = Transpose<perm = [1, 0]>(tokens)
-            many_both = MatMul(many_gate_up, columns)
+            {gate_up_product}
             many_gate, many_up = Split<axis = 1, num_outputs = 2>(many_both)
             many_sigmoid = Sigmoid(many_gate)
             many_silu = Mul(many_gate, many_sigmoid)
             many_inner = Mul(many_silu, many_up)
             many_down = Cast<to = {dtype}>(down)
-            many_out_narrow = MatMul(many_down, many_inner)
+            {down_product}
             many_out = Cast<to = 1>(many_out_narrow)
             by_expert = Transpose<perm = [1, 0]>(weights)
             many_w = Unsqueeze(by_expert, axis_1)
@@ -86,6 +89,14 @@ ROUTED = """
         }}>
     routed = Cast<to = {dtype}>(combined)
 """
+PRODUCT = "{y} = MatMul({weight}, {x})"
+PRODUCT_OF_INT4 = """
+            {y}_weight = Transpose<perm = [0, 2, 1]>({weight})
+            {y}_x = Transpose<perm = {perm}>({x})
+            {y}_rows = MatMul({y}_x, {y}_weight)
+            {y} = Transpose<perm = [0, 2, 1]>({y}_rows)
+"""
+"""Other products with weights dequantized from int4 have TensorRT-RTX 1.7 crash."""
 END = """
     x_shape = Shape(x)
     y = Reshape({y}, x_shape)
@@ -109,4 +120,21 @@ def _routed(call: Call) -> str:
         hidden=call.size("x", 2),
         top_k=call.number("top_k"),
         dtype=call.dtype("x").value,
+        gate_up_product=_product(call, "gate_up", x="columns", y="many_both", perm="[1, 0]"),
+        down_product=_product(call, "down", x="many_inner", y="many_out_narrow", perm="[0, 2, 1]"),
     )
+
+
+def _product(call: Call, port: str, *, x: str, y: str, perm: str) -> str:
+    """``y`` [E,out,tokens] of columns ``x``, which ``perm`` makes rows of."""
+    text = PRODUCT_OF_INT4 if _is_int4(call[port]) else PRODUCT
+    return text.format(y=y, weight=f"many_{port}", x=x, perm=perm)
+
+
+def _is_int4(weight: ir.Value) -> bool:
+    """Whether it was dequantized from codes of 4 bits, with padding taken away or not."""
+    node = weight.producer()
+    if node is not None and node.op_type == "Slice":
+        node = node.inputs[0].producer() if node.inputs[0] else None
+    codes = node.inputs[0] if node is not None and node.op_type == "DequantizeLinear" else None
+    return codes is not None and codes.dtype == ir.DataType.INT4
