@@ -8,9 +8,9 @@ for the first way, too: the weights of as many experts as its tokens choose, 50 
 35B-A3B. (Told that rows have one token, TensorRT-RTX 1.7 does not build it.) No padding is known:
 every token selects experts.
 
-Both ways multiply weights with columns, and a ``Gemm`` of the shared expert transposes its own:
-behind a ``Transpose`` TensorRT-RTX 1.7 keeps weights in a plan once for every profile. Experts in int4 are, for want of a product that it
-builds.
+Both ways multiply weights with columns, and ``Gemm`` transposes those of the shared expert: behind
+a ``Transpose`` TensorRT-RTX 1.7 keeps weights in a plan once for every profile. Experts in int4 are
+there twice, for want of another product that it builds.
 
 A ``Loop`` over the chosen experts would do for both, but TensorRT-RTX 1.7 crashes building graphs
 with several of them and attention in bfloat16.
