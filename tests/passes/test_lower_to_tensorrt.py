@@ -121,6 +121,26 @@ def test_names_inside_subgraphs_are_those_of_one_graph() -> None:
     assert len({*inner, *values(model)}) == len(inner) + len(values(model))
 
 
+def test_products_transpose_weights_that_stay_as_they_are_stored() -> None:
+    """Behind other nodes, or in a recipe's other order, TensorRT-RTX may keep them twice."""
+    text = (
+        "g (float[B,T,40] x, float[20,40] w) => (float[B,T,20] y) { y = ai.deltaport.Linear(x, w) }"
+    )
+    model = parse(text, [weight("w", 20, 40)])
+    LowerToTensorrt()(model)
+    VerifyGraph()(model)
+    assert [each.op_type for each in model.graph] == [
+        "Reshape",
+        "Gemm",
+        "Shape",
+        "Concat",
+        "Reshape",
+    ]
+    (product,) = (node for node in model.graph if node.op_type == "Gemm")
+    assert product.inputs[1] is model.graph.initializers["w"]
+    assert recipe_of(product.inputs[1]) == weight("w", 20, 40)
+
+
 MIXTURE = """g (int64[B,T] ids, bfloat16[50,40] t, float[B,T,4] logits, bfloat16[4,44,40] w,
     bfloat16[4,40,22] down, bfloat16[1,40] sg, bfloat16[66,40] sgu, bfloat16[40,33] sd, int64[B] n,
     float[slots,3,6] c0) => (float[B,T,40] y, float[slots,3,6] c1)

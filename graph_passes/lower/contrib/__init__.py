@@ -11,9 +11,10 @@ from deltaport.graph_passes.lower.contrib import (
     causal_conv1d,
     gated_attention,
     gated_delta_rule,
+    linear,
     sparse_moe,
 )
-from deltaport.graph_passes.lower.expand import linear, swiglu
+from deltaport.graph_passes.lower.expand import swiglu
 from deltaport.graph_passes.lower.expand.lower_calls import Expansions
 
 __all__ = ["EXPANSIONS"]

@@ -78,12 +78,7 @@ class Call:
         name = f"{weight.name}.{how}"
         return graph.initializers.get(name) or new_weight(graph, name, recipe)
 
-    def turned(self, port: str) -> tuple[str, dict[str, ir.Value]]:
-        """The matrix of ``port`` transposed, as a text and its values: ``{port}_turned``.
-
-        A weight is turned by its recipe, and one that was dequantized by a node.
-        """
-        if recipe_of(self[port]) is None:
-            return f"{port}_turned = Transpose<perm = [1, 0]>({port})\n", {}
-        weight = self.laid_out(port, transposed(self.recipe(port), (1, 0)), "transposed")
-        return "", {f"{port}_turned": weight}
+    def turned(self, port: str) -> dict[str, ir.Value]:
+        """The weight [N,K] of ``port``, transposed by its recipe, as ``{port}_turned``."""
+        recipe = transposed(self.recipe(port), (1, 0))
+        return {f"{port}_turned": self.laid_out(port, recipe, "transposed")}

@@ -4,13 +4,14 @@ Graphs are strongly typed: expansions compute in the dtype that ``lower-precisio
 activations, and the gated delta rule in float32.
 """
 
-from deltaport.graph_passes.lower.expand import linear, swiglu
+from deltaport.graph_passes.lower.expand import swiglu
 from deltaport.graph_passes.lower.expand.lower_calls import Expansions
 from deltaport.graph_passes.lower.tensorrt import (
     add_rms_norm,
     causal_conv1d,
     gated_attention,
     gated_delta_rule,
+    linear,
     sparse_moe,
 )
 

@@ -43,5 +43,4 @@ def expansion(call: Call) -> Expansion:
         if j > 0:
             text, total = text + SUM.format(j=j, before=total), f"sum_{j}"
     text += END.format(total=total, kept=taps - 1)
-    turn, values = call.turned("weight")
-    return Expansion(turn + text, values)
+    return Expansion(text, call.turned("weight"))
