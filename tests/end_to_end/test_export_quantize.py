@@ -142,7 +142,10 @@ def test_the_same_bytes_every_time(single_layer: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--quantize", "int5"), "there is none of that name; choose one of int4, int4-all, int8"),
+        (
+            ("--quantize", "int5"),
+            "of that name; choose one of fp8, int4, int4-all, int8",
+        ),
         (
             ("--quantize", "int4", "--target", "ort-cuda"),
             "--quantize: target ort-cuda runs no quantized weights; choose one of portable, ort",

@@ -226,7 +226,7 @@ REFUSED = {
     "a number too large": (GRAPH.format(GOOD.replace("3,4] w", "9" * 30 + "] w")), "no ONNX text"),
     "a recipe that is none": (
         GRAPH.format(f"float[3,4] w = [{RECIPE.format('transpos(a)')}]"),
-        "weight 'w': recipe at character 1 ('transpos(a)'): expected one of cast, ",
+        "weight 'w': recipe at character 1 ('transpos(a)'): expected one of asint8, ",
     ),
     "a recipe of another shape": (
         GRAPH.format(GOOD.replace("float32[3,4]", "float32[4,3]")),
