@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from deltaport.errors import EngineError, InputError
-from tests.runtime.session_machine_failures import FailureRules
-from tests.runtime.session_machine_rows import RowRules
-from tests.runtime.session_machine_steps import StepRules
+from tests.runtime.any_calls import run_any_calls
 from tests.runtime.session_model import FREE, unchanged
 from tests.runtime.toy_engine import POISON, toy_tokens
 from tests.runtime.toy_variants import VARIANTS, open_toy
@@ -19,20 +15,7 @@ from tests.runtime.toy_variants import VARIANTS, open_toy
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_any_mixture_of_calls(variant: str, tmp_path: Path) -> None:
-    class Machine(RowRules, StepRules, FailureRules):
-        pass
-
-    Machine.engine = open_toy(tmp_path, **VARIANTS[variant])
-    Machine.folder = tmp_path
-    case: Any = Machine.TestCase()
-    case.settings = settings(
-        max_examples=40,
-        stateful_step_count=30,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    case.runTest()
+    run_any_calls(open_toy(tmp_path, **VARIANTS[variant]), tmp_path)
 
 
 def test_a_row_without_logits_needs_a_token(tmp_path: Path) -> None:

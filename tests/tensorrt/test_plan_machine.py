@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from deltaport.runtime import Engine
 from tests.greedy import greedy
-from tests.runtime.session_machine_failures import FailureRules
-from tests.runtime.session_machine_rows import RowRules
-from tests.runtime.session_machine_steps import StepRules
+from tests.runtime.any_calls import run_any_calls
 from tests.runtime.toy_engine import toy_tokens
 from tests.tensorrt.fake_plans import FakeTensorRt
 from tests.tensorrt.planned_toy import write_planned_toy
@@ -40,18 +36,5 @@ def test_more_rows_than_steps_are_kept_for(
 def test_any_mixture_of_calls(
     slots: int, fake_tensorrt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Machine(RowRules, StepRules, FailureRules):
-        pass
-
     fake_tensorrt.use(monkeypatch)
-    Machine.engine = Engine.open(write_planned_toy(tmp_path, slots=slots))
-    Machine.folder = tmp_path
-    case: Any = Machine.TestCase()
-    case.settings = settings(
-        max_examples=40,
-        stateful_step_count=30,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    case.runTest()
+    run_any_calls(Engine.open(write_planned_toy(tmp_path, slots=slots)), tmp_path)
